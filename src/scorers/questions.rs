@@ -10,6 +10,7 @@ use crate::{
     Result,
     options::{ListedQuestion, QuestionMean, Questions, YES},
     text::{
+        NUMBERS,
         atoms::{Atoms, Thing},
         relation::Link,
     },
@@ -87,14 +88,17 @@ impl QuestionLists {
     }
 }
 
-/// Sets answers to 0 if a question that they depend on is answered wrongly, as DPG-Bench does.
+/// Sets answers to 0 if a question that they depend on is answered wrongly or was set to 0 itself,
+/// as DPG-Bench does: one question after the other, in their order.
 fn without_orphans(questions: &[ListedQuestion], values: &[f32]) -> Vec<f32> {
-    let wrong = |parent: &usize| values.get(*parent).is_some_and(|value| *value < RIGHT);
-    let counts = |question: &ListedQuestion| !question.parents.iter().any(wrong);
-    let pairs = questions.iter().zip(values);
-    pairs
-        .map(|(question, value)| if counts(question) { *value } else { 0.0 })
-        .collect()
+    let mut values = values.to_vec();
+    for (i, question) in questions.iter().enumerate().take(values.len()) {
+        let wrong = |parent: &usize| values.get(*parent).is_some_and(|value| *value < RIGHT);
+        if question.parents.iter().any(wrong) {
+            values[i] = 0.0;
+        }
+    }
+    values
 }
 
 /// Returns whether a question is to be answered with yes or no.
@@ -121,9 +125,6 @@ fn questions_by_rules(prompt: &str) -> Vec<ListedQuestion> {
 
 /// Whether a thing is there, or how many there are.
 fn about_presence(thing: &Thing) -> ListedQuestion {
-    const NUMBERS: [&str; 11] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    ];
     let Some(count) = thing.count.filter(|count| *count > 1) else {
         return ListedQuestion::new(format!("Is there {} in the image?", bare(thing)), YES);
     };
@@ -233,6 +234,18 @@ mod tests {
         ];
         assert_eq!(without_orphans(&questions, &[0.4, 0.9]), [0.4, 0.0]);
         assert_eq!(without_orphans(&questions, &[0.6, 0.9]), [0.6, 0.9]);
+
+        // Without the cat there is no hat either, and then the hat is not red.
+        let below = |parent: usize, question: &str| ListedQuestion {
+            parents: vec![parent],
+            ..ListedQuestion::new(question, YES)
+        };
+        let chain = [
+            ListedQuestion::new("Is there a cat?", YES),
+            below(0, "Does the cat wear a hat?"),
+            below(1, "Is the hat red?"),
+        ];
+        assert_eq!(without_orphans(&chain, &[0.1, 0.9, 0.9]), [0.1, 0.0, 0.0]);
     }
 
     /// Answers with the length of the question, in hundredths.

@@ -194,18 +194,20 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Returns whether this is such a thing, of any colour if none is wanted.
+    fn is(self, thing: &FoundThing) -> bool {
+        let has_colour = self.colour.is_none() || thing.colour == self.colour;
+        thing.kind == self.kind && has_colour
+    }
+
     /// The things of this kind; those of the colour, if there are any.
     fn among(self, found: &[FoundThing]) -> Vec<&FoundThing> {
-        let of_kind = found.iter().filter(|thing| thing.kind == self.kind);
-        let of_kind: Vec<&FoundThing> = of_kind.collect();
-        let of_colour = of_kind.iter().copied();
-        let of_colour: Vec<&FoundThing> = of_colour
-            .filter(|thing| self.colour.is_none() || thing.colour == self.colour)
-            .collect();
-        match of_colour.is_empty() {
-            true => of_kind,
-            false => of_colour,
+        let of_colour: Vec<&FoundThing> = found.iter().filter(|thing| self.is(thing)).collect();
+        if !of_colour.is_empty() {
+            return of_colour;
         }
+        let of_kind = found.iter().filter(|thing| thing.kind == self.kind);
+        of_kind.collect()
     }
 }
 
@@ -214,7 +216,8 @@ impl Wanted {
 enum Check {
     /// There is such a thing.
     Present(Wanted),
-    /// There are exactly so many.
+    /// There are exactly so many; of any colour, as GenEval counts, unless the prompt also wants things
+    /// of this kind in another colour.
     Count(Wanted, usize),
     /// There is one of the right colour.
     Coloured(Wanted),
@@ -228,8 +231,8 @@ impl Check {
         match self {
             Self::Present(wanted) => most_certain(wanted.among(found).into_iter()),
             Self::Count(wanted, count) => {
-                let of_kind = found.iter().filter(|thing| thing.kind == wanted.kind);
-                let off = of_kind.count().abs_diff(count);
+                let counted = found.iter().filter(|thing| wanted.is(thing));
+                let off = counted.count().abs_diff(count);
                 1.0 - (off as f32 / count as f32).min(1.0)
             }
             Self::Coloured(wanted) => {
@@ -312,11 +315,18 @@ impl RelationScorer {
             Some(Wanted { kind, colour })
         };
         let all: Vec<Option<Wanted>> = atoms.things.iter().map(wanted).collect();
+        let in_other_colours = |wanted: Wanted| {
+            let mut others = all.iter().flatten();
+            others.any(|other| other.kind == wanted.kind && other.colour != wanted.colour)
+        };
         let mut checks = vec![];
         for (thing, wanted) in atoms.things.iter().zip(&all) {
             let Some(wanted) = *wanted else { continue };
             checks.push(match thing.count {
-                Some(count) if count > 1 => Check::Count(wanted, count),
+                Some(count) if count > 1 => {
+                    let colour = wanted.colour.filter(|_| in_other_colours(wanted));
+                    Check::Count(Wanted { colour, ..wanted }, count)
+                }
                 _ => Check::Present(wanted),
             });
             if wanted.colour.is_some() {
@@ -409,6 +419,19 @@ mod tests {
         let image = Image::new(1, 1, vec![0; 3]);
         let scorer = RelationScorer::new(Fixed(things.to_vec()));
         scorer.score(prompt, &[image]).unwrap()[0]
+    }
+
+    #[test]
+    fn things_of_a_kind_are_counted_by_colour_if_the_prompt_wants_several() {
+        let [red, blue] = [0, 1];
+        let dog = |colour, x| thing(0, colour, 1.0, x, 30.0);
+        let right = [dog(red, 10.0), dog(red, 30.0), dog(blue, 50.0)];
+        let prompt = "two red dogs and a blue dog";
+        assert_eq!(score(&right, prompt), 1.0);
+        assert!(score(&right[1..], prompt) < 1.0);
+        assert!(score(&[dog(red, 10.0), dog(blue, 30.0), dog(blue, 50.0)], prompt) < 1.0);
+        // One colour alone: all things of the kind count.
+        assert!(score(&right, "two red dogs") < 1.0);
     }
 
     #[test]

@@ -23,6 +23,11 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::{Error, Result, file::shielded, hub::Blob};
 
+/// Zero to ten in words.
+pub const NUMBERS: [&str; 11] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+];
+
 /// Reads a `tokenizer.json` without padding, cut at `limit` tokens so that what the template adds
 /// at the end stays.
 fn from_json(blob: &Blob, limit: usize) -> Result<Tokenizer> {

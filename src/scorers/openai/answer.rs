@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::scorers::questions::is_yes_or_no;
+use crate::{scorers::questions::is_yes_or_no, text::NUMBERS};
 
 /// Tokens of an answer, at most.
 const TOKENS: usize = 16;
@@ -120,9 +120,6 @@ fn begins_with(text: &str, wanted: &str) -> Option<f32> {
 
 /// Returns whether two words are the same, or a number in letters and in digits.
 fn same(a: &str, b: &str) -> bool {
-    const NUMBERS: [&str; 11] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    ];
     let digits = |word: &str| match NUMBERS.iter().position(|number| *number == word) {
         Some(number) => number.to_string(),
         None => word.to_owned(),
