@@ -18,6 +18,9 @@ pub const SCHEMA: &str = "ttsvar.collect/1";
 /// Name of the file with the settings.
 const SETTINGS: &str = "collect.json";
 
+/// How the names of shards begin.
+const SHARD: &str = "pairs-";
+
 /// The request behind a collection. Two runs with the same settings write the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +123,10 @@ impl CollectionFolder {
         let path = folder.join(SETTINGS);
         match path.exists() {
             true => check_settings(folder, &path, settings, resume)?,
-            false => write_settings(&path, settings)?,
+            false => {
+                check_no_shards(folder)?;
+                write_settings(&path, settings)?;
+            }
         }
         remove_partial(folder)?;
         let mut missing = vec![];
@@ -164,7 +170,7 @@ impl CollectionFolder {
 
 /// The name of a shard: its first and last sample.
 fn name(range: &Range<usize>) -> String {
-    format!("pairs-{:08}-{:08}.safetensors", range.start, range.end - 1)
+    format!("{SHARD}{:08}-{:08}.safetensors", range.start, range.end - 1)
 }
 
 /// Checks that a folder with settings may be continued in.
@@ -194,6 +200,22 @@ fn check_settings(folder: &Path, path: &Path, settings: &Settings, resume: bool)
 fn write_settings(path: &Path, settings: &Settings) -> Result<()> {
     let text = serde_json::to_string_pretty(settings).expect("settings are JSON");
     file::replace(path, text.as_bytes()).map_err(Error::io(path))
+}
+
+/// Checks that a folder without settings has no shards, of which nobody knows how they were made.
+fn check_no_shards(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let file = entry.map_err(Error::io(folder))?.file_name();
+        if file.to_string_lossy().starts_with(SHARD) {
+            let message = format!(
+                "has the shard {}, but no {SETTINGS} that says what it belongs to",
+                file.display()
+            );
+            return Err(Error::file(folder, message)
+                .with_hint(format!("restore {SETTINGS}, or choose another folder")));
+        }
+    }
+    Ok(())
 }
 
 /// Removes the partial files that a kill has left behind.

@@ -170,11 +170,17 @@ pub fn measure(
 /// # Errors
 /// Generating or scoring fails, or there is no such prompt.
 pub fn paths_of(evaluation: &Evaluation, case: usize) -> Result<Vec<ScorePath>> {
-    let prompt = evaluation.suite.cases().get(case);
-    let prompt = prompt.ok_or_else(|| Error::input(format!("there is no prompt {case}")))?;
-    let prompt = Prompt::from(prompt.prompt.as_str());
+    if case >= evaluation.suite.cases().len() {
+        return Err(Error::input(format!("there is no prompt {case}")));
+    }
     let seed = evaluation.seed_of(case, 0);
-    paths(evaluation.search, &prompt, ROWS, case, seed)
+    paths(
+        evaluation.search,
+        &evaluation.prompt(case),
+        ROWS,
+        case,
+        seed,
+    )
 }
 
 /// Generates `rows` rows of a prompt and scores each after every scale.

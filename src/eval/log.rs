@@ -88,8 +88,13 @@ impl Log {
             .transpose()?;
         let mut all = setup.clone();
         let resumed = before.is_some();
+        let started = fs::metadata(&path).is_ok_and(|about| about.len() > 0);
+        if started && !resumed {
+            let message = format!("has {RECORDS}, but no {SETUP} that says what they belong to");
+            return Err(Error::file(folder, message)
+                .with_hint(format!("restore {SETUP}, or choose another folder")));
+        }
         if let Some(before) = before {
-            let started = fs::metadata(&path).is_ok_and(|about| about.len() > 0);
             if !resume && (started || before != *setup) {
                 return Err(Error::file(folder, "already contains an evaluation")
                     .with_hint("resume it with --resume, or choose another folder"));

@@ -24,6 +24,8 @@ pub struct Evaluation<'a> {
     pub suite: &'a dyn Suite,
     /// Generator, scorers and features.
     pub search: &'a Search<'a>,
+    /// What the images should not contain, if anything.
+    pub negative: Option<&'a str>,
     /// Scorers that the search does not use; they score every winner.
     pub held_out: &'a [HeldOutScorer<'a>],
     /// The same with the settings of contenders that have their own.
@@ -153,17 +155,24 @@ impl<'a> Evaluation<'a> {
     /// A prompt cannot be split into tokens.
     pub fn prompt_warnings(&self) -> Result<Vec<(usize, Warning)>> {
         let mut all = vec![];
-        for (case, prompt) in self.suite.cases().iter().enumerate() {
-            let prompt = Prompt::from(prompt.prompt.as_str());
-            for warning in self.search.prompt_warnings(&prompt)? {
+        for case in 0..self.suite.cases().len() {
+            for warning in self.search.prompt_warnings(&self.prompt(case))? {
                 all.push((case, warning));
             }
         }
         Ok(all)
     }
 
+    /// The prompt at a place of the suite, with the negative prompt.
+    pub(crate) fn prompt(&self, case: usize) -> Prompt {
+        Prompt {
+            text: self.suite.cases()[case].prompt.clone(),
+            negative: self.negative.map(str::to_owned),
+        }
+    }
+
     /// The search of a contender.
-    fn search_of(&self, contender: &Contender) -> Result<&'a Search<'a>> {
+    pub(crate) fn search_of(&self, contender: &Contender) -> Result<&'a Search<'a>> {
         if contender.settings.is_empty() {
             return Ok(self.search);
         }
@@ -300,7 +309,7 @@ impl<'a> SampleGenerator<'a> {
         contenders: &[&Contender],
     ) -> Result<Self> {
         let mut generator = Self {
-            prompt: Prompt::from(evaluation.suite.cases()[task.case].prompt.as_str()),
+            prompt: evaluation.prompt(task.case),
             seed: evaluation.seed_of(task.case, task.sample),
             shared: vec![],
         };

@@ -23,18 +23,32 @@ pub(super) struct Bootstrap {
 impl Bootstrap {
     /// Draws prompts with replacement within their task, then samples within each prompt. All
     /// contenders use the same draws, so differences between them are paired.
+    ///
+    /// A task with a single prompt shows no spread, so such tasks are drawn from together.
     pub(super) fn new(cases: &[Case], tasks: &[&str], contenders: &[Scores]) -> Self {
-        let of_task = |task: &&str| {
+        let of_task = |task: &&str| -> Vec<usize> {
             (0..cases.len())
                 .filter(|&case| cases[case].task == *task)
                 .collect()
         };
-        let groups: Vec<Vec<usize>> = tasks.iter().map(of_task).collect();
+        let (mut groups, single): (Vec<Vec<usize>>, Vec<_>) = tasks
+            .iter()
+            .map(of_task)
+            .partition(|group| group.len() != 1);
+        let mut weights = vec![1.0; groups.len()];
+        if !single.is_empty() {
+            weights.push(single.len() as f64);
+            groups.push(single.concat());
+        }
         let round = |round| {
             let mut stream = Stream::bootstrap(round);
-            let drawn: Vec<Vec<(usize, u64)>> = groups
+            let drawn: Vec<Drawn> = groups
                 .iter()
-                .map(|group| resampled(group, &mut stream))
+                .zip(&weights)
+                .map(|(group, weight)| Drawn {
+                    weight: *weight,
+                    cases: resampled(group, &mut stream),
+                })
                 .collect();
             contenders
                 .iter()
@@ -61,6 +75,14 @@ impl Bootstrap {
     }
 }
 
+/// The prompts that were drawn from one or several tasks.
+struct Drawn {
+    /// The number of tasks.
+    weight: f64,
+    /// The place of each prompt, with the key for drawing its samples.
+    cases: Vec<(usize, u64)>,
+}
+
 /// Draws as many members of a group as it has, with replacement, each with a key for drawing its
 /// samples.
 fn resampled(group: &[usize], stream: &mut Stream) -> Vec<(usize, u64)> {
@@ -71,15 +93,18 @@ fn resampled(group: &[usize], stream: &mut Stream) -> Vec<(usize, u64)> {
 }
 
 /// The mean over tasks of the mean over drawn prompts; tasks without results are left out.
-fn overall(drawn: &[Vec<(usize, u64)>], scores: &Scores) -> f64 {
-    let tasks = drawn.iter().filter_map(|cases| {
-        mean(
-            cases
-                .iter()
-                .filter_map(|&(case, key)| drawn_mean(&scores[case], key)),
-        )
-    });
-    mean(tasks).unwrap_or(f64::NAN)
+fn overall(drawn: &[Drawn], scores: &Scores) -> f64 {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for Drawn { weight, cases } in drawn {
+        let results = cases
+            .iter()
+            .filter_map(|&(case, key)| drawn_mean(&scores[case], key));
+        if let Some(result) = mean(results) {
+            sum += weight * result;
+            weights += weight;
+        }
+    }
+    sum / weights // NaN without results
 }
 
 /// The mean of as many samples as there are, drawn with replacement.
@@ -171,6 +196,22 @@ mod tests {
             high - low
         };
         assert!(width(240) < 0.7 * width(60));
+    }
+
+    #[test]
+    fn tasks_with_one_prompt_are_drawn_from_together() {
+        let scores: Scores = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+            .map(|score| vec![score])
+            .into();
+        let tasks = ["a", "b", "c", "d", "e", "f"];
+        let cases = tasks.map(|task| Case {
+            task,
+            prompt: String::new(),
+        });
+        let (low, high) = Bootstrap::new(&cases, &tasks, &[scores])
+            .interval(|overall| Some(overall[0]))
+            .unwrap();
+        assert!(low < 0.5 && high > 0.9, "{low} {high}");
     }
 
     #[test]

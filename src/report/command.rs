@@ -45,21 +45,31 @@ pub fn unrecorded_flags(settings: &Map<String, Value>) -> &'static [(&'static st
     }
 }
 
-/// Settings of a trace with their flags.
-const FLAGS: [(&str, &str); 12] = [
-    ("cfg", "--cfg"),
-    ("cfg_layer", "--cfg-layer"),
-    ("tau", "--tau"),
-    ("top_p", "--top-p"),
-    ("top_k", "--top-k"),
-    ("aspect", "--aspect"),
-    ("pixels", "--pixels"),
-    ("schedule", "--schedule"),
-    ("dtype", "--dtype"),
-    ("scorers", "--scorer"),
-    ("state_dict", "--state-dict"),
-    ("question_mean", "--question-mean"),
+/// Settings that the command takes up in their own way, or that name what it cannot have: scorers
+/// and extractors of the caller.
+const SPECIAL: [&str; 10] = [
+    "model",
+    "method",
+    "n",
+    "openai",
+    "steer",
+    "questions",
+    EDIT,
+    CLASS,
+    "scorer",
+    "extractor",
 ];
+
+/// The setting with the class of class-conditional models.
+const CLASS: &str = "class";
+
+/// The flag of a setting. Flags are called as the settings, but for the one that may be repeated.
+fn flag_of(setting: &str) -> String {
+    match setting {
+        "scorers" => "--scorer".to_owned(),
+        name => format!("--{}", name.replace('_', "-")),
+    }
+}
 
 /// The command of the search with this trace. It includes all settings whose defaults may change in
 /// later versions.
@@ -103,9 +113,15 @@ pub(super) fn command(trace: &Trace) -> Command {
     if let Some(preview) = trace.preview {
         flag("--preview", preview.to_string());
     }
-    for (name, typed) in FLAGS {
-        if let Some(value) = text(name) {
-            flag(typed, value);
+    let mut switches = vec![];
+    for (name, value) in &trace.settings {
+        if SPECIAL.contains(&name.as_str()) {
+            continue;
+        }
+        match plain(value) {
+            Some(value) => flag(&flag_of(name), value),
+            None if *value == Value::Bool(true) => switches.push(flag_of(name)),
+            None => {}
         }
     }
     for (name, typed) in [
@@ -149,11 +165,15 @@ pub(super) fn command(trace: &Trace) -> Command {
         flag(name, (*placeholder).to_owned());
     }
     flag("--seed", trace.seed.to_string());
-    if trace.settings.get("token_statistics") == Some(&Value::Bool(true)) {
-        words.push("--token-statistics".to_owned());
+    let class = text(CLASS);
+    if let Some(class) = &class {
+        flag("--class", class.clone());
     }
-    // A prompt at the end cannot be mistaken for a flag.
-    words.extend(["--".to_owned(), argument(&trace.prompt)]);
+    words.extend(switches);
+    if class.is_none() {
+        // A prompt at the end cannot be mistaken for a flag.
+        words.extend(["--".to_owned(), argument(&trace.prompt)]);
+    }
     Command {
         line: words.join(" "),
         files,

@@ -1,6 +1,6 @@
 //! The results of an evaluation as charts and a contact sheet.
 
-use ttsvar_search::{Prompt, Silent, run};
+use ttsvar_search::{Silent, run};
 
 use super::{
     Chart,
@@ -84,7 +84,7 @@ pub fn charts(
     all
 }
 
-/// One line per method, one point per size whose x is known.
+/// One line per method, one point per size whose x is known, from left to right.
 fn lines(
     summary: &Summary,
     x: impl Fn(&MethodSummary) -> Option<f64>,
@@ -106,6 +106,9 @@ fn lines(
                 points: vec![point],
             }),
         }
+    }
+    for line in &mut lines {
+        line.points.sort_by(|a, b| a.x.total_cmp(&b.x));
     }
     lines
 }
@@ -179,10 +182,9 @@ pub fn pairs(evaluation: &Evaluation) -> Result<Vec<Pair>> {
 }
 
 fn sheet_image(evaluation: &Evaluation, case: usize, contender: &Contender) -> Result<SheetImage> {
-    let prompt = Prompt::from(evaluation.suite.cases()[case].prompt.as_str());
     let mut outcome = run(
-        evaluation.search,
-        &prompt,
+        evaluation.search_of(contender)?,
+        &evaluation.prompt(case),
         &contender.plan,
         evaluation.seed_of(case, 0),
         &mut Silent,

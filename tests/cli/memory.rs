@@ -50,11 +50,11 @@ fn what_cannot_fit_is_refused() {
         assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
         $ generate "a red circle" --memory 1M
         error: the search needs at least [least], but the limit is 1.0 MB
-        hint: raise the limit, search with fewer candidates, generate fewer pixels, or use --dtype bf16 or q8
+        hint: raise the limit, search with fewer candidates, generate fewer pixels, or use a smaller --dtype (bf16, then q8)
 
         $ bench --n 2 --memory "800 kB"
         error: the search needs at least [least], but the limit is 0.8 MB
-        hint: raise the limit, search with fewer candidates, generate fewer pixels, or use --dtype bf16 or q8
+        hint: raise the limit, search with fewer candidates, generate fewer pixels, or use a smaller --dtype (bf16, then q8)
 
         $ plan --memory 12X
         error: invalid value '12X' for '--memory <SIZE>': expected a size such as 12G, 800M or 1.5GiB

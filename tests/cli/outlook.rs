@@ -403,10 +403,8 @@ fn a_plan_in_json_says_what_the_table_says() {
         .sum();
     assert_eq!(plan["decodes"], decodes);
     assert!(
-        scales
-            .iter()
-            .all(|scale| scale["grid"].is_array()
-                && scale["rows"].as_u64() >= scale["go_on"].as_u64())
+        scales.iter().all(|scale| scale["grid"].is_array()
+            && scale["rows"].as_u64() >= scale["continue"].as_u64())
     );
     let flops = &plan["flops"];
     let [generator, scorer, features, total] =

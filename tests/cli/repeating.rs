@@ -1,26 +1,68 @@
-//! `--from`: an image tells enough to be painted again, bit for bit.
+//! `--from`: an image tells enough to be painted again, bit for bit, and so does the command in a
+//! report.
 
 use std::fs;
 
 use insta::assert_snapshot;
 
-use crate::desk::Desk;
+use crate::{
+    desk::Desk,
+    support::{flexar, var},
+};
 
 fn paint(desk: &Desk, flags: &[&str]) {
     desk.works(&[&["generate", "-q"], flags].concat());
 }
 
-/// Paints with these flags, then from the image alone, and compares the files.
+/// Paints with these flags, then from the image alone and by the command in the report, and compares
+/// the files.
 fn comes_back(flags: &[&str]) {
-    let desk = Desk::new();
-    paint(&desk, &[flags, &["--out", "a.png"]].concat());
-    paint(&desk, &["--from", "a.png", "--out", "b.png"]);
+    comes_back_on(&Desk::new(), flags);
+}
+
+fn comes_back_on(desk: &Desk, flags: &[&str]) {
+    let outputs = ["--out", "a.png", "--report", "a.html"];
+    paint(desk, &[flags, &outputs].concat());
+    paint(desk, &["--from", "a.png", "--out", "b.png"]);
     assert_eq!(
         desk.png("a.png").image,
         desk.png("b.png").image,
         "{flags:?}"
     );
     assert_eq!(desk.read("a.png"), desk.read("b.png"), "{flags:?}");
+    #[cfg(unix)]
+    {
+        desk.repeat_by_report("a.html", "c.png");
+        assert_eq!(desk.read("a.png"), desk.read("c.png"), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_class_with_every_setting_of_its_model_comes_back() {
+    let desk = Desk::new();
+    var::write_bundle(&desk.path("bundle"), "");
+    let model = ["--model", "bundle", "--class", "3", "--seed", "5"];
+    let search = ["--method", "best-of-n", "--n", "2", "--text-dtype", "bf16"];
+    let drawing = ["--more-smooth", "--cfg", "2", "--top-k", "50"];
+    comes_back_on(&desk, &[&model[..], &search, &drawing].concat());
+}
+
+#[test]
+fn a_search_with_every_setting_of_flexar_comes_back() {
+    let desk = Desk::new();
+    flexar::write_bundle(&desk.path("bundle"), "t2i");
+    let model = ["two green stars", "--model", "bundle", "--seed", "5"];
+    let search = ["--method", "beam", "--n", "2", "--dtype", "bf16"];
+    let text = ["--text-dtype", "f32", "--as-released"];
+    let decoder = [
+        "--decoder-steps",
+        "3",
+        "--preview-steps",
+        "2",
+        "--decoder-cfg",
+        "5",
+    ];
+    comes_back_on(&desk, &[&model[..], &search, &text, &decoder].concat());
 }
 
 #[test]

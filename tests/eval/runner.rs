@@ -102,6 +102,7 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     );
     let search = Search::new(&pipeline, &judge, &extractors);
     let evaluation = Evaluation {
+        negative: None,
         suite: &suite,
         search: &search,
         variants: &[],
@@ -330,6 +331,7 @@ fn records_of(task: &SampleTask, contenders: &[Contender]) -> Result<Vec<ResultR
     );
     let search = Search::new(&pipeline, &judge, &extractors);
     let evaluation = Evaluation {
+        negative: None,
         suite: &suite,
         search: &search,
         variants: &[],

@@ -113,7 +113,7 @@ impl Evaluation {
         let session = self.session(system, options)?;
         let task: SampleTask = raised(py, read(sample, "a sample of an evaluation"))?;
         let search = session.search();
-        let found = interruptible(py, || self.evaluate(&search, &task, images));
+        let found = interruptible(py, || self.evaluate(&session, &search, &task, images));
         let mut results = Vec::new();
         for (record, png) in raised(py, found)? {
             results.push((record, png.map(|png| PyBytes::new(py, &png))));
@@ -130,7 +130,7 @@ impl Evaluation {
     ) -> PyResult<Vec<String>> {
         let session = self.session(system, options)?;
         let search = session.search();
-        let found = raised(py, self.runner(&search).prompt_warnings())?;
+        let found = raised(py, self.runner(&session, &search).prompt_warnings())?;
         let summaries = warnings::of_prompts(&found, self.suite.cases());
         Ok(summaries
             .into_iter()
@@ -153,7 +153,9 @@ impl Evaluation {
     ) -> PyResult<String> {
         let session = self.session(system, options)?;
         let search = session.search();
-        let found = py.detach(|| consistency::paths_of(&self.runner(&search), case));
+        let found = interruptible(py, || {
+            consistency::paths_of(&self.runner(&session, &search), case)
+        });
         Ok(to_json(&raised(py, found)?))
     }
 
@@ -173,8 +175,8 @@ impl Evaluation {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let session = self.session(system, options)?;
         let search = session.search();
-        let drawn = py.detach(|| {
-            let pairs = result_charts::pairs(&self.runner(&search))?;
+        let drawn = interruptible(py, || {
+            let pairs = result_charts::pairs(&self.runner(&session, &search))?;
             Png::new(sheet::sheet(&pairs)).encode()
         });
         Ok(PyBytes::new(py, &raised(py, drawn)?))
@@ -183,7 +185,7 @@ impl Evaluation {
     /// Writes the summary, the tables and the charts of a log as the command line does; returns the
     /// summary. `count` prompts were scored after every scale.
     fn write_results(&self, py: Python<'_>, log: &Log, count: usize) -> PyResult<String> {
-        let written = self.paths(log, count).and_then(|paths| {
+        let write = |paths: PathLog| {
             let summary = Summary::priced(
                 &self.suite,
                 self.setup.samples,
@@ -195,7 +197,8 @@ impl Evaluation {
             let tables = ResultTables::new(GRID_TITLE, summary, consistency);
             tables.write(log.inner.folder())?;
             Ok(tables.json().to_string())
-        });
+        };
+        let written = py.detach(|| self.paths(log, count).and_then(write));
         raised(py, written)
     }
 }
@@ -217,10 +220,15 @@ impl Evaluation {
         Ok(session)
     }
 
-    fn runner<'a>(&'a self, search: &'a Search<'a>) -> eval::Evaluation<'a> {
+    fn runner<'a>(
+        &'a self,
+        session: &'a Session<'a>,
+        search: &'a Search<'a>,
+    ) -> eval::Evaluation<'a> {
         eval::Evaluation {
             suite: &self.suite,
             search,
+            negative: session.options().negative.as_deref(),
             variants: &[],
             held_out: &[],
             contenders: &self.setup.contenders,
@@ -240,11 +248,12 @@ impl Evaluation {
     /// Generates and evaluates the images of one sample, without Python.
     fn evaluate(
         &self,
+        session: &Session<'_>,
         search: &Search<'_>,
         task: &SampleTask,
         images: bool,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
-        let evaluation = self.runner(search);
+        let evaluation = self.runner(session, search);
         let mut results = Vec::new();
         for result in evaluation.run_sample(task)? {
             let result = result?;

@@ -135,7 +135,7 @@ impl<'s> EvalContext<'s> {
 
     /// The comparison for the runner.
     pub(super) fn evaluation<'e>(
-        &self,
+        &'e self,
         spec: &EvalSpec<'e>,
         search: &'e Search<'e>,
         variants: &'e [Variant<'e>],
@@ -151,6 +151,7 @@ impl<'s> EvalContext<'s> {
         Evaluation {
             suite,
             search,
+            negative: self.session.options().negative.as_deref(),
             variants,
             held_out,
             contenders,

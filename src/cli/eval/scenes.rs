@@ -65,7 +65,12 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let plans = contenders.clone().map(|contender| &contender.plan);
     fit_plans(&mut session, plans, typed.limit, workers, console)?;
     session.read_networks()?;
-    let variants = variants(&system, options, contenders)?;
+    let mut variants = variants(&system, options, contenders.clone())?;
+    for (settings, session) in &mut variants {
+        let own = contenders.clone().filter(|one| one.settings == *settings);
+        let plans = own.map(|contender| &contender.plan);
+        fit_plans(session, plans, typed.limit, workers, console)?;
+    }
     let context = EvalContext {
         session: &session,
         variants: &variants,
@@ -129,8 +134,20 @@ fn runs(typed: &Typed, files: &[PathBuf], scales: usize, drafts: Drafts) -> Resu
         }]);
     }
     let mut runs = vec![];
-    for path in files {
+    for (i, path) in files.iter().enumerate() {
         let name = experiment_name(path);
+        let mut before = files[..i].iter();
+        if let Some(other) = before.find(|other| experiment_name(other) == name) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "has the name of {}, so both would write to {}",
+                    other.display(),
+                    out.join(&name).display()
+                ),
+            )
+            .with_hint("rename one of the two files"));
+        }
         runs.push(Run {
             folder: out.join(&name),
             name: Some(name),

@@ -12,7 +12,10 @@ use super::{
     words::{COLOURS, Colour, Relation, Shape},
     world::SIZE,
 };
-use crate::image::{Filter, Resize};
+use crate::{
+    eval::geneval::{geometry, prompts::RelativePosition},
+    image::{Filter, Resize},
+};
 
 /// A detected object.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,29 +125,18 @@ fn best_shape(overlap: impl Fn(Shape) -> f32) -> (Shape, f32) {
 }
 
 impl DetectedShape {
-    /// Returns whether this object is in a relation to the other, by GenEval's rule: the direction
-    /// between the centres, after subtracting a tenth of both sizes.
+    /// Returns whether this object is in a relation to the other, by GenEval's rule.
     pub fn is_related(&self, relation: Relation, other: &Self) -> bool {
-        let side =
-            |bounds: &[usize; 4], axis: usize| (bounds[axis] as f64, bounds[axis + 2] as f64);
-        let [x, y] = [0, 1].map(|axis| {
-            let ((a, b), (c, d)) = (side(&self.bounds, axis), side(&other.bounds, axis));
-            let offset = (a + b - c - d) / 2.0;
-            let beyond = (offset.abs() - 0.1 * (b - a + d - c)).max(0.0) * offset.signum();
-            (offset, beyond)
-        });
-        let length = x.0.hypot(y.0);
-        if length == 0.0 {
-            return false;
-        }
-        let dx = x.1 / length;
-        let dy = y.1 / length;
-        match relation {
-            Relation::LeftOf => dx < -0.5,
-            Relation::RightOf => dx > 0.5,
-            Relation::Above => dy < -0.5,
-            Relation::Below => dy > 0.5,
-        }
+        /// The part of both lengths that GenEval subtracts from a distance.
+        const SLACK: f64 = 0.1;
+        let position = match relation {
+            Relation::LeftOf => RelativePosition::Left,
+            Relation::RightOf => RelativePosition::Right,
+            Relation::Above => RelativePosition::Above,
+            Relation::Below => RelativePosition::Below,
+        };
+        let [a, b] = [self, other].map(|shape| shape.bounds.map(|side| side as f64));
+        geometry::relations(a, b, SLACK).contains(&position)
     }
 }
 
