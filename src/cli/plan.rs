@@ -191,8 +191,11 @@ impl Outlook {
             .unwrap_or(0)
     }
 
-    /// Rows that continue after a scale.
+    /// Rows that continue after a scale: after the last one, the best.
     fn on(&self, scale: usize) -> usize {
+        if scale + 1 == self.grids.len() {
+            return 1;
+        }
         self.plan
             .stage(scale)
             .map_or_else(|| self.rows(scale), |stage| stage.width)
@@ -261,18 +264,13 @@ impl Outlook {
             } else {
                 decodes.to_string()
             };
-            let on = if scale + 1 == self.grids.len() {
-                1
-            } else {
-                self.on(scale)
-            };
             table.row([
                 scale.to_string(),
                 grid,
                 self.computed(scale),
                 decodes,
                 self.happens(scale),
-                on.to_string(),
+                self.on(scale).to_string(),
             ]);
         }
         let counts = format!(
@@ -338,7 +336,7 @@ impl Outlook {
                     "branches": self.branches.get(scale),
                     "decodes": decodes,
                     "select": self.plan.stage(scale).map(Stage::description),
-                    "go_on": self.on(scale),
+                    "continue": self.on(scale),
                 })
             })
             .collect();

@@ -220,7 +220,7 @@ pub fn too_little_memory(least: u64, limit: u64) -> Error {
         "the search needs at least {least}, but the limit is {limit}"
     ))
     .with_hint(
-        "raise the limit, search with fewer candidates, generate fewer pixels, or use --dtype bf16 or q8",
+        "raise the limit, search with fewer candidates, generate fewer pixels, or use a smaller --dtype (bf16, then q8)",
     )
 }
 
