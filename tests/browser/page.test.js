@@ -142,7 +142,9 @@ test("two methods are compared with the same seed", async () => {
       [4, 24],
     ],
   );
-  const [x, y] = traces.map(({ cost: { flops } }) => flops.generator + flops.scorer + flops.features);
+  const [x, y] = traces.map(
+    ({ cost: { flops } }) => flops.generator + flops.scorer + flops.features + flops.verifier,
+  );
   assert.ok(
     verdict.endsWith(`tts-var · N = 1 used ${(x / y).toFixed(2)} times the compute of best-of-n · N = 4.`),
     verdict,
@@ -270,6 +272,36 @@ function apart(a, b, from, to) {
   const inside = a.map((value, i) => ((i >> 2) % 64 >= from && (i >> 2) % 64 < to ? Math.abs(value - b[i]) : 0));
   return inside.reduce((sum, value) => sum + value, 0) / (3 * 64 * (to - from));
 }
+
+test("an earlier run whose image cannot be read is listed with the others", async () => {
+  const runs = { prompt: "a blue square", search: { method: "raw" } };
+  for (const seed of [1, 2]) {
+    const response = await fetch(new URL("/v1/images/generations", server.url), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...runs, seed }),
+    });
+    assert.equal(response.status, 200);
+  }
+  const { data } = await (await fetch(new URL("/v1/jobs?limit=2", server.url))).json();
+  const page = await open(browser, server.url, {}, (page) =>
+    page.route(`**${data[0].image_url}`, (route) => route.abort()),
+  );
+  await page.locator("#list a").nth(1).waitFor();
+  const entries = page.locator("#list li");
+  assert.equal(await entries.nth(0).locator("img[src]").count(), 0);
+  assert.equal(await entries.nth(1).locator("img[src]").count(), 1);
+});
+
+test("the operations of a search include those of its verifier", async () => {
+  const page = await open(browser, server.url);
+  const sums = await page.evaluate(async () => {
+    const { operations } = await import(new URL("page/panel.js", document.baseURI));
+    const flops = { generator: 1, scorer: 2, features: 4 };
+    return [operations({ flops }), operations({ flops: { ...flops, verifier: 8 } })];
+  });
+  assert.deepEqual(sums, [7, 15]);
+});
 
 test("a part of an image is marked and regenerated", async () => {
   const page = await open(browser, server.url, { reducedMotion: "reduce" });

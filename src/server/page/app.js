@@ -229,12 +229,22 @@ async function listRuns(more = false) {
 
 const thumbs = new Map();
 
+/** The address of the image of a job, or null if it cannot be read. Its run is listed all the same. */
+async function thumbOf(job) {
+  try {
+    if (!thumbs.has(job.id)) thumbs.set(job.id, URL.createObjectURL(await blob(job.image_url)));
+    return thumbs.get(job.id);
+  } catch {
+    return null;
+  }
+}
+
 async function listItem(job) {
   const entry = document.createElement("li");
   const link = Object.assign(document.createElement("a"), { href: `#${job.id}` });
   const image = Object.assign(new Image(), { alt: "", loading: "lazy" });
-  if (!thumbs.has(job.id)) thumbs.set(job.id, URL.createObjectURL(await blob(job.image_url)));
-  image.src = thumbs.get(job.id);
+  const thumb = await thumbOf(job);
+  if (thumb) image.src = thumb;
   const name = Object.assign(document.createElement("span"), { textContent: job.prompt });
   const { method, n } = job.settings ?? {};
   const search = `${method ?? "custom plan"}${n ? ` ${n}` : ""}`;
