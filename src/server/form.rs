@@ -23,9 +23,10 @@ pub(super) const MOST_BYTES: usize = 32 << 20;
 const IMAGE: [&str; 2] = ["image", "image[]"];
 
 /// Fields that are read as JSON, besides options.
-const JSON: [&str; 6] = [
+const JSON: [&str; 7] = [
     "n",
     "search",
+    "plan_of",
     "share",
     "previews",
     "stream",

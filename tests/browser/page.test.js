@@ -228,7 +228,8 @@ test("an earlier run is opened, replayed and downloaded", async () => {
 
 test("an image fills the form with its settings", async () => {
   const page = await open(browser, server.url);
-  const search = { method: "best-of-n", n: 2, cfg: 2.5, negative: "größer" };
+  // The score from which a search stops is recorded in its plan alone
+  const search = { method: "auto", n: 4, enough: 0.25, cfg: 2.5, negative: "größer" };
   const response = await fetch(new URL("/v1/images/generations", server.url), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -242,11 +243,13 @@ test("an image fills the form with its settings", async () => {
   assert.match(await page.locator("#extras").textContent(), /cfg 2.5/);
   assert.equal(await page.inputValue("#prompt"), "a blue star");
   assert.equal(await page.inputValue("#seed"), "11");
-  assert.equal(await page.inputValue("#way-a-method"), "best-of-n");
+  assert.equal(await page.inputValue("#way-a-method"), "auto");
   await page.click("#paint");
   await done(page);
   const jobs = await (await fetch(new URL("/v1/jobs?limit=2", server.url))).json();
   assert.deepEqual(jobs.data[0].settings, jobs.data[1].settings);
+  assert.deepEqual(jobs.data[0].plan, jobs.data[1].plan);
+  assert.equal(jobs.data[0].plan.enough, 0.25);
   const [again, first] = await Promise.all(
     jobs.data.map(async (job) => {
       const file = await fetch(new URL(job.image_url, server.url));
@@ -254,6 +257,15 @@ test("an image fills the form with its settings", async () => {
     }),
   );
   assert.ok(again.equals(first), "the page generated another image");
+  // Another N is another plan
+  await page.locator("#way-a-n").fill("3");
+  assert.doesNotMatch(await page.locator("#extras").textContent(), /plan/);
+  await page.click("#paint");
+  await page.locator(".run h2", { hasText: "auto · N = 3" }).waitFor(TIME);
+  await done(page);
+  const { data } = await (await fetch(new URL("/v1/jobs?limit=1", server.url))).json();
+  assert.equal(data[0].settings.cfg, 2.5);
+  assert.notEqual(data[0].plan.enough, 0.25);
   await page.click("#drop-extras");
   assert.equal(await page.locator("#extras").isVisible(), false);
   await load("no.png", "not an image");
