@@ -41,6 +41,10 @@ const OTHER_FILES: usize = 64;
 /// Time to wait when the system has no more files for connections.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
+/// The longest time that a timer of a connection can be set to: no machine runs for longer, and the
+/// end of a much longer time would be out of the range of the clock.
+const LONGEST_IDLE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Serves until `stop` completes and the last response has been sent.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -50,6 +54,7 @@ pub(super) async fn serve(
 ) {
     let open = Arc::new(OpenConnections::default());
     let most = most_connections(limits.connections);
+    let idle = limits.idle.min(LONGEST_IDLE);
     let stopping = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
     let mut stop = pin!(stop);
@@ -75,7 +80,7 @@ pub(super) async fn serve(
             stream,
             routes.clone(),
             connection,
-            limits.idle,
+            idle,
             stopping.subscribe(),
         ));
     }

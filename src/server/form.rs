@@ -10,6 +10,7 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::{
+    Limits,
     api_error::ApiError,
     json_body::{client_of, receive},
     raw_request::{is_option, missing},
@@ -56,8 +57,8 @@ impl Form {
     ///
     /// # Errors
     /// It breaks off, does not arrive in time, is too long, or has a field twice.
-    pub(super) async fn read(request: Request) -> Result<Self, ApiError> {
-        receive(client_of(&request), Self::read_all(request)).await?
+    pub(super) async fn read(request: Request, limits: &Limits) -> Result<Self, ApiError> {
+        receive(client_of(&request), limits.idle, Self::read_all(request)).await?
     }
 
     async fn read_all(request: Request) -> Result<Self, ApiError> {

@@ -91,8 +91,8 @@ pub struct Limits {
     pub memory: Option<MemoryLimit>,
     /// Number of connections; fewer if the system does not allow as many open files.
     pub connections: usize,
-    /// Time for which a client may keep the server waiting: for headers, for the next request, or
-    /// until it takes more of a response.
+    /// Time for which a client may keep the server waiting: for headers, for a body, for the next
+    /// request, or until it takes more of a response.
     pub idle: Duration,
 }
 

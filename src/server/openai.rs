@@ -49,7 +49,7 @@ impl Kind {
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+    let fields = json_body::read(request, &app.limits).await?;
     let raw = RawRequest::read(Route::Images, &fields)?;
     respond(&app, raw, Kind::Generation).await
 }

@@ -65,7 +65,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn txt2img(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+    let fields = json_body::read(request, &app.limits).await?;
     let wish = Wish::read(&app, &fields)?;
     let raw = RawRequest::read(Route::Images, &wish.fields).map_err(at_home)?;
     let images = images::generate(&app, raw).await.map_err(at_home)?;
@@ -274,7 +274,7 @@ async fn set_options(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+    let fields = json_body::read(request, &app.limits).await?;
     if let Some(model) = fields.get(MODEL).and_then(Value::as_str) {
         app.requests.check_model(Some(model))?;
     }
@@ -401,9 +401,7 @@ async fn interrupt(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    if headers.contains_key(axum::http::header::CONTENT_TYPE) {
-        json_body::check_content_type(&headers)?;
-    }
+    json_body::check_needless(&headers)?;
     let cancel = move || {
         let jobs = app
             .scheduler
