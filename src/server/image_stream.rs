@@ -14,13 +14,13 @@ use super::{
     event_log::Entry,
     images::{self, JobImage, Submitted},
     job::Job,
-    openai::{Kind, image_json, unix_seconds_now},
+    openai::{Kind, image_json},
     run_blocking,
     scheduler::SearchJob,
     store::Store,
     watch::{Client, Disconnected, event_stream},
 };
-use crate::{Error, Result, image::Png};
+use crate::{Error, Result, clock::unix_seconds, image::Png};
 
 /// Streams the images of jobs, one job after the other. The jobs end if the client leaves.
 pub(super) fn respond(app: Arc<App>, submitted: Submitted, kind: Kind) -> Response {
@@ -184,7 +184,7 @@ fn partial_event(image: &PartialImage, kind: Kind, index: usize, about: Value) -
         "type": format!("{}.partial_image", kind.name()),
         "partial_image_index": index,
         "b64_json": BASE64_STANDARD.encode(&image.png),
-        "created_at": unix_seconds_now(),
+        "created_at": unix_seconds() as u64,
         "size": image.size,
         "quality": "auto",
         "background": "opaque",
@@ -197,7 +197,7 @@ fn partial_event(image: &PartialImage, kind: Kind, index: usize, about: Value) -
 fn completed(image: &JobImage, kind: Kind) -> Event {
     let mut data = json!({
         "type": format!("{}.completed", kind.name()),
-        "created_at": unix_seconds_now(),
+        "created_at": unix_seconds() as u64,
         "size": image.job.facts.get("size"),
         "quality": "auto",
         "background": "opaque",

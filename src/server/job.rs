@@ -1,9 +1,6 @@
 //! A job: its state, its row in the index, and its form for clients.
 
-use std::{
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt;
 
 use rusqlite::{Row, types::FromSql};
 use serde::Serialize;
@@ -11,7 +8,7 @@ use serde_json::{Map, Value, json};
 use ttsvar_search::{Trace, Warning};
 
 use super::request::SearchRequest;
-use crate::request::new_seed;
+use crate::{clock::unix_seconds, request::new_seed};
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -256,11 +253,9 @@ pub(super) fn job_id(row: &Row<'_>) -> Result<String, String> {
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since 1970, in whole milliseconds.
 pub(super) fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
+    (unix_seconds() * 1000.0).floor() / 1000.0
 }
 
 /// A new id: the time, so that ids grow, followed by random digits, so that they are hard to guess.

@@ -41,7 +41,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
@@ -49,6 +49,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Error, Result,
+    clock::unix_seconds,
     loading::LoadListener,
     request::Session,
     system::{MemoryLimit, System},
@@ -162,8 +163,8 @@ struct App {
     metrics: Arc<Metrics>,
     guard: Guard,
     limits: Limits,
-    /// When the model was loaded.
-    started: SystemTime,
+    /// When the model was loaded, in seconds since 1970.
+    started: f64,
 }
 
 impl Server {
@@ -200,7 +201,7 @@ impl Server {
             metrics,
             guard,
             limits: setup.limits,
-            started: SystemTime::now(),
+            started: unix_seconds(),
         };
         Ok(Self {
             listener,

@@ -1,10 +1,7 @@
 //! OpenAI's interface for images, so that its clients work here: `POST /v1/images/generations`,
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -24,6 +21,7 @@ use super::{
     json_body,
     raw_request::{RawRequest, Route},
 };
+use crate::clock::unix_seconds;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -68,7 +66,7 @@ pub(super) async fn respond(
     }
     let images = images::finish(app, submitted).await?;
     let response = Json(json!({
-        "created": unix_seconds_now(),
+        "created": unix_seconds() as u64,
         "data": images.iter().map(image_json).collect::<Vec<_>>(),
         "ignored": ignored,
     }));
@@ -85,17 +83,6 @@ pub(super) fn image_json(image: &JobImage) -> Value {
         "score": score,
         "warnings": job.warnings,
     })
-}
-
-/// Seconds since 1970, now.
-pub(super) fn unix_seconds_now() -> u64 {
-    unix_seconds(SystemTime::now())
-}
-
-/// Seconds since 1970.
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
@@ -137,7 +124,7 @@ fn model_json(app: &App) -> Value {
     json!({
         "id": system.name(),
         "object": "model",
-        "created": unix_seconds(app.started),
+        "created": app.started as u64,
         "owned_by": "ttsvar",
         "about": system.description().about,
         "sizes": app.requests.sizes(),
