@@ -165,14 +165,16 @@ async fn cancel(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     json_body::check_needless(&headers)?;
-    let job = app.job(&id).await?;
+    app.job(&id).await?;
     let inner = app.clone();
-    let cancelled = run_blocking(move || inner.scheduler.cancel(&job.id)).await??;
+    let wanted = id.clone();
+    let cancelled = run_blocking(move || inner.scheduler.cancel(&wanted)).await?;
+    let job = app.job(&id).await?;
     if !cancelled {
         let message = format!("job `{id}` is already {}", job.state);
         return Err(ApiError::new(StatusCode::CONFLICT, "job_over", message));
     }
-    Ok(Json(app.job(&id).await?.to_json()))
+    Ok(Json(job.to_json()))
 }
 
 async fn delete(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<StatusCode, ApiError> {

@@ -243,12 +243,13 @@ impl Server {
             // A client does not take its response
             () = closed.notified() => {}
         }
-        scheduler.close();
         // A worker that panicked has already logged it
         let _ = tokio::task::spawn_blocking(move || {
+            scheduler.close();
             for worker in workers {
                 let _ = worker.join();
             }
+            scheduler.write_missed();
         })
         .await;
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
@@ -270,7 +271,8 @@ async fn shut_down(scheduler: Arc<Scheduler>, grace: Duration, closed: Arc<Notif
         waiting = scheduler.waiting(),
         "stopping"
     );
-    scheduler.close();
+    let closing = scheduler.clone();
+    tokio::task::spawn_blocking(move || closing.close());
     tokio::time::sleep(grace).await;
     scheduler.stop_running();
     tokio::time::sleep(CLOSING_TIME).await;

@@ -407,9 +407,10 @@ async fn interrupt(
             .scheduler
             .first_running()
             .map_or(vec![], |(_, jobs)| jobs);
-        jobs.iter()
-            .try_for_each(|job| app.scheduler.cancel(job).map(drop))
+        for job in jobs {
+            app.scheduler.cancel(&job);
+        }
     };
-    run_blocking(cancel).await??;
+    run_blocking(cancel).await?;
     Ok(Json(json!({})))
 }
