@@ -20,6 +20,7 @@ use super::{
     images::{self, JobImage},
     json_body,
     raw_request::{RawRequest, Route},
+    run_blocking,
 };
 use crate::clock::unix_seconds;
 
@@ -65,15 +66,18 @@ pub(super) async fn respond(
         return Ok(image_stream::respond(app.clone(), submitted, kind));
     }
     let images = images::finish(app, submitted).await?;
-    let response = Json(json!({
-        "created": unix_seconds() as u64,
-        "data": images.iter().map(image_json).collect::<Vec<_>>(),
-        "ignored": ignored,
-    }));
-    Ok(response.into_response())
+    let response = move || {
+        let body = json!({
+            "created": unix_seconds() as u64,
+            "data": images.iter().map(image_json).collect::<Vec<_>>(),
+            "ignored": ignored,
+        });
+        Json(body).into_response()
+    };
+    Ok(run_blocking(response).await?)
 }
 
-/// A finished image as clients receive it.
+/// A finished image as clients receive it. Encoding it takes time.
 pub(super) fn image_json(image: &JobImage) -> Value {
     let JobImage { job, score, png } = image;
     json!({
