@@ -285,6 +285,52 @@ function apart(a, b, from, to) {
   return inside.reduce((sum, value) => sum + value, 0) / (3 * 64 * (to - from));
 }
 
+/** A PNG file with nothing but texts. */
+function png(texts) {
+  const chunks = Object.entries(texts).map(([key, text]) => {
+    const data = Buffer.from(`${key}\0${text}`, "latin1");
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(data.length);
+    return Buffer.concat([length, Buffer.from("tEXt"), data, Buffer.alloc(4)]);
+  });
+  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), ...chunks]);
+}
+
+test("an image of a class fills the form with the class", async () => {
+  let sent;
+  const page = await open(browser, server.url, {}, async (page) => {
+    await page.route("**/v1/models", async (route) => {
+      const response = await route.fetch();
+      const models = await response.json();
+      models.data[0].classes = ["tench", "goldfish"];
+      await route.fulfill({ response, json: models });
+    });
+    await page.route("**/v1/jobs", async (route) => {
+      sent = route.request().postDataJSON();
+      await route.fulfill({ status: 400, json: { error: { message: "enough was sent" } } });
+    });
+  });
+  const buffer = png({
+    "ttsvar:prompt": "a photo of a goldfish",
+    "ttsvar:seed": "3",
+    "ttsvar:settings": JSON.stringify({ method: "raw", n: 1, class: 1, cfg: 2.5 }),
+    "ttsvar:plan": "start = 1",
+    "ttsvar:preview": "full",
+  });
+  await page.setInputFiles("#file", { name: "fish.png", mimeType: "image/png", buffer });
+  await page.locator("#extras", { hasText: "cfg 2.5" }).waitFor();
+  assert.equal(await page.inputValue("#prompt"), "goldfish");
+  await page.click("#paint");
+  await page.locator("#error", { hasText: "enough was sent" }).waitFor();
+  assert.deepEqual(sent, {
+    class: "goldfish",
+    seed: 3,
+    previews: true,
+    search: { cfg: 2.5, plan: "start = 1", preview: "full" },
+    plan_of: { method: "raw", n: 1 },
+  });
+});
+
 test("an earlier run whose image cannot be read is listed with the others", async () => {
   const runs = { prompt: "a blue square", search: { method: "raw" } };
   for (const seed of [1, 2]) {

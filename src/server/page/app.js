@@ -288,7 +288,10 @@ async function listItem(job) {
 
 /** Takes the settings of an image into the form. */
 function takeSettings({ prompt, seed, method, n, more, plan }) {
-  $("prompt").value = prompt;
+  // The prompt of a class is what scorers read
+  const name = model?.classes?.[more.class];
+  if (name !== undefined) delete more.class;
+  $("prompt").value = name ?? prompt;
   $("seed").value = Number.isSafeInteger(Number(seed ?? "x")) ? seed : "";
   const [choice] = choices;
   if (choice.methods.has(method)) {
