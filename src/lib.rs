@@ -38,6 +38,7 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod server;
 
+mod clock;
 pub mod demo;
 pub mod error;
 pub mod file;

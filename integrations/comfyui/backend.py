@@ -12,7 +12,8 @@ import PIL.Image
 class Search:
     """A search, with the options of `ttsvar generate` by name."""
 
-    prompt: str
+    prompt: str | None
+    """`None` if the options name a class instead."""
     seed: int
     options: dict[str, Any]
     best: int
@@ -36,6 +37,9 @@ class Watcher(Protocol):
 
     def begin(self, steps: int | None) -> None:
         """A search of as many scales begins; `None` if a budget decides."""
+
+    def check(self) -> None:
+        """Raises an exception if the user wants the search to end."""
 
     def advance(self, preview: PIL.Image.Image | None) -> None:
         """A scale is complete. Raises an exception if the user wants the search to end."""

@@ -28,9 +28,13 @@ class Progress:
         self._steps = steps
         self._bar = comfy.utils.ProgressBar(steps or 1)
 
+    def check(self) -> None:
+        """Raises ComfyUI's exception if the user wants the search to end."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
     def advance(self, preview: PIL.Image.Image | None) -> None:
         """A scale is complete. Raises ComfyUI's exception if the user wants the search to end."""
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.check()
         if self._bar is None:
             return
         self._done += 1

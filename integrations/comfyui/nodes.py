@@ -268,6 +268,14 @@ class SearchImage:
                     {"default": True, "tooltip": "Decode all candidates after every scale"},
                 ),
                 "plan": ("TTSVAR_PLAN",),
+                "class_name": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "For models that generate classes (VAR, flexar-1b-class), in "
+                        "place of the prompt: a number, a name or the beginning of one",
+                    },
+                ),
             },
         }
 
@@ -283,6 +291,7 @@ class SearchImage:
         aspect="1:1",
         previews=True,
         plan=None,
+        class_name="",
     ):
         options = dict(plan or {})
         if "plan" not in options:
@@ -293,6 +302,9 @@ class SearchImage:
             options["negative"] = negative
         if aspect != "1:1":
             options["aspect"] = aspect
+        if class_name.strip():
+            options["class"] = class_name.strip()
+            prompt = None
         search = Search(prompt, seed, options, best, previews)
         found = model.search(search, host.Progress())
         images = host.to_images(found.images)

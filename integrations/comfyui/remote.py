@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
 import json
 import os
@@ -20,6 +22,9 @@ ANSWER = 60
 between."""
 
 ENDED = ("done", "failed", "cancelled", "interrupted")
+
+COMMENT = "comment"
+"""The name under which `Server.events` passes on comments."""
 
 
 class Server:
@@ -50,10 +55,16 @@ class Server:
         job = json.loads(self.request("POST", "/v1/jobs", request))
         path = f"/v1/jobs/{urllib.parse.quote(job['id'])}"
         try:
-            sheets = self.follow(path, search.previews, watcher)
+            sheets, (state, ended) = self.follow(path, search.previews, watcher)
         except BaseException:
-            self.request("POST", f"{path}/cancel", {})
+            # What ended the search here is the error to report
+            with contextlib.suppress(Exception):
+                self.request("POST", f"{path}/cancel", {})
             raise
+        if state != "done":
+            raise RuntimeError(
+                f"the search on {self.address} ended: {ended.get('error') or state}"
+            )
         watcher.end()
         trace = self.get_json(f"{path}/trace")
         # A search that stops early may have finished fewer.
@@ -61,10 +72,16 @@ class Server:
         images = [self.image(f"{path}/images/{rank}") for rank in range(1, count + 1)]
         return Found(images, tree([*sheets, images[0]]), trace)
 
-    def follow(self, path: str, previews: bool, watcher: Watcher) -> list[PIL.Image.Image]:
-        """Follows a job to its end. Returns the contact sheet of each scale."""
+    def follow(
+        self, path: str, previews: bool, watcher: Watcher
+    ) -> tuple[list[PIL.Image.Image], tuple[str, dict[str, Any]]]:
+        """Follows a job to its end. Returns the contact sheet of each scale, and the last event.
+        Raises what the watcher raises if the user wants the search to end."""
         sheets: list[PIL.Image.Image] = []
         for name, data in self.events(f"{path}/events"):
+            if name in ENDED:
+                return sheets, (name, data)
+            watcher.check()
             if name == "started":
                 watcher.begin(steps(data))
             elif name == "candidates" and not previews:
@@ -72,26 +89,33 @@ class Server:
             elif name == "previews":
                 sheets.append(self.image(data["url"]))
                 watcher.advance(sheets[-1])
-            elif name in ENDED and name != "done":
-                reason = data.get("error") or name
-                raise RuntimeError(f"the search on {self.address} ended: {reason}")
-        return sheets
+        raise RuntimeError(f"{self.address} stopped sending events before the search ended")
 
     def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events of a job, with their data."""
+        """The events of a job, with their data. Comments, which come while nothing happens, are events
+        without data."""
         with self.open("GET", path, None) as answer:
             name, data = "message", ""
-            for line in answer:
-                field, _, value = line.decode().rstrip("\n").partition(": ")
+            for line in self.lines(answer):
+                field, _, value = line.partition(":")
+                value = value.removeprefix(" ")
                 if field == "event":
                     name = value
                 elif field == "data":
                     data += value
-                elif field == "" and data:
+                elif line.startswith(":"):
+                    yield COMMENT, {}
+                elif line == "" and data:
                     yield name, json.loads(data)
-                    if name in ENDED:
-                        return
                     name, data = "message", ""
+
+    def lines(self, answer: Any) -> Iterator[str]:
+        """The lines of an answer. Raises RuntimeError if the connection breaks."""
+        try:
+            for line in answer:
+                yield line.decode().rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeError(f"the connection to {self.address} broke: {error}") from error
 
     def image(self, path: str) -> PIL.Image.Image:
         """An image of the server."""

@@ -4,7 +4,7 @@
 //! and a checksum of it. A record is a message `Event` in the encoding of Protocol Buffers
 //! (tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::clock::unix_seconds;
 
 /// The name of an event file; TensorBoard reads files whose names contain `tfevents`.
 pub const NAME: &str = "events.out.tfevents.0.ttsvar";
@@ -26,7 +26,7 @@ pub struct Scalar {
 /// The first record of a file.
 pub fn head() -> Vec<u8> {
     let mut event = vec![];
-    put_double(&mut event, 1, now());
+    put_double(&mut event, 1, unix_seconds());
     put_bytes(&mut event, 3, VERSION.as_bytes());
     record(&event)
 }
@@ -39,18 +39,11 @@ pub fn scalar(scalar: &Scalar) -> Vec<u8> {
     let mut summary = vec![];
     put_bytes(&mut summary, 1, &value);
     let mut event = vec![];
-    put_double(&mut event, 1, now());
+    put_double(&mut event, 1, unix_seconds());
     put_key(&mut event, 2, 0);
     put_varint(&mut event, scalar.step as u64);
     put_bytes(&mut event, 5, &summary);
     record(&event)
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn record(data: &[u8]) -> Vec<u8> {

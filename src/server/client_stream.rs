@@ -1,5 +1,5 @@
-//! A client's end of a connection: a stream that gives up when the client takes nothing, and a
-//! response body that knows when it has been sent.
+//! A client's end of a connection: a stream that gives up when the client takes nothing and knows
+//! when everything has been sent, and a response body that knows when it is complete.
 
 use std::{
     io,
@@ -97,8 +97,13 @@ impl AsyncWrite for ClientStream {
         self.stream.is_write_vectored()
     }
 
+    /// Called when everything that is to be sent has been written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.client.set_sent();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,7 +3,8 @@
 //! The server waits for a client while it sends headers or a body, while it does not take a
 //! response, and between two requests. None of these may last longer than [`Limits::idle`]. When the
 //! limit of connections is reached, the one that has kept the server waiting longest makes place,
-//! so that clients which hold connections cannot keep others out.
+//! so that clients which hold connections cannot keep others out. A shutdown closes the connections
+//! without a request at once, and the others when their response has been sent.
 
 use std::{
     collections::HashMap,
@@ -40,7 +41,11 @@ const OTHER_FILES: usize = 64;
 /// Time to wait when the system has no more files for connections.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until `stop` completes and the last request has its response.
+/// The longest time that a timer of a connection can be set to: no machine runs for longer, and the
+/// end of a much longer time would be out of the range of the clock.
+const LONGEST_IDLE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Serves until `stop` completes and the last response has been sent.
 pub(super) async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -49,6 +54,7 @@ pub(super) async fn serve(
 ) {
     let open = Arc::new(OpenConnections::default());
     let most = most_connections(limits.connections);
+    let idle = limits.idle.min(LONGEST_IDLE);
     let stopping = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
     let mut stop = pin!(stop);
@@ -74,7 +80,7 @@ pub(super) async fn serve(
             stream,
             routes.clone(),
             connection,
-            limits.idle,
+            idle,
             stopping.subscribe(),
         ));
     }
@@ -180,7 +186,7 @@ async fn serve_connection(
     }
 }
 
-/// Passes a request to the routes. The request is over when its response has been sent.
+/// Passes a request to the routes. The request is running until all of its response is on its way.
 async fn respond(
     routes: Router,
     client: Arc<Client>,
@@ -202,6 +208,8 @@ struct Waits {
     receiving: Option<Instant>,
     /// That the client takes more of a response.
     sending: Option<Instant>,
+    /// A response is complete, but its last bytes may not have been sent.
+    unsent: bool,
 }
 
 /// The client of one connection.
@@ -236,6 +244,16 @@ impl Client {
         }
     }
 
+    /// Notes that nothing is left to be sent. If the response was complete, the server waits for a
+    /// request again.
+    pub(super) fn set_sent(&self) {
+        let mut waits = self.lock();
+        if std::mem::take(&mut waits.unsent) {
+            waits.idle = Some(Instant::now());
+        }
+    }
+
+    /// Returns whether the server waits for a request, and all responses have been sent.
     fn is_idle(&self) -> bool {
         self.lock().idle.is_some()
     }
@@ -251,21 +269,24 @@ impl Client {
     }
 }
 
-/// A request whose response has not been sent completely.
+/// A request whose response is not complete.
 pub(super) struct RunningRequest {
     client: Arc<Client>,
 }
 
 impl RunningRequest {
     fn new(client: Arc<Client>) -> Self {
-        client.lock().idle = None;
+        let mut waits = client.lock();
+        waits.idle = None;
+        waits.unsent = false;
+        drop(waits);
         Self { client }
     }
 }
 
 impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.client.lock().idle = Some(Instant::now());
+        self.client.lock().unsent = true;
     }
 }
 
@@ -355,5 +376,18 @@ mod tests {
         assert!(open.close_longest_waiting());
         drop((running, busy, first, second, third));
         assert_eq!(open.count(), 0);
+    }
+
+    #[test]
+    fn a_client_is_idle_once_its_response_has_been_sent() {
+        let client = Arc::new(Client::new());
+        assert!(client.is_idle());
+        let running = RunningRequest::new(client.clone());
+        client.set_sent(); // The headers
+        assert!(!client.is_idle());
+        drop(running);
+        assert!(!client.is_idle(), "the last bytes are not on their way");
+        client.set_sent();
+        assert!(client.is_idle());
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn edit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let form = Form::read(request).await?;
+    let form = Form::read(request, &app.limits).await?;
     let mut raw = RawRequest::read(Route::Images, &form.fields)?;
     let edit = run_blocking(move || form.edit()).await??;
     raw.edit = Some(edit.ok_or_else(|| missing("image"))?);

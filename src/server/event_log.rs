@@ -66,8 +66,8 @@ impl EventLog {
     /// Returns one line of JSON per entry.
     pub(super) fn to_lines(&self) -> String {
         let mut lines = String::new();
-        for entry in self.lock().iter() {
-            lines += &serde_json::to_string(&**entry).unwrap_or_default();
+        for entry in self.after(0) {
+            lines += &serde_json::to_string(&*entry).unwrap_or_default();
             lines.push('\n');
         }
         lines

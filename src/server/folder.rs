@@ -25,7 +25,8 @@ const SCHEMA: &str = "
         score REAL,
         error TEXT,
         facts TEXT NOT NULL,
-        warnings TEXT
+        warnings TEXT,
+        failure TEXT
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS open ON jobs (state) WHERE state IN ('queued', 'running');
 ";
@@ -79,9 +80,11 @@ pub(super) fn open_index(folder: &Path) -> rusqlite::Result<Connection> {
 
 /// Adds the columns that earlier versions of this program did not have.
 fn add_missing_columns(index: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'warnings'";
-    if !index.prepare(sql)?.exists([])? {
-        index.execute_batch("ALTER TABLE jobs ADD COLUMN warnings TEXT")?;
+    let sql = "SELECT 1 FROM pragma_table_info('jobs') WHERE name = ?1";
+    for column in ["warnings", "failure"] {
+        if !index.prepare(sql)?.exists([column])? {
+            index.execute_batch(&format!("ALTER TABLE jobs ADD COLUMN {column} TEXT"))?;
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use axum::{
 use serde_json::{Map, Value};
 
 use super::{
+    Limits,
     api_error::ApiError,
     json_body::{client_of, receive},
     raw_request::{is_option, missing},
@@ -23,9 +24,10 @@ pub(super) const MOST_BYTES: usize = 32 << 20;
 const IMAGE: [&str; 2] = ["image", "image[]"];
 
 /// Fields that are read as JSON, besides options.
-const JSON: [&str; 6] = [
+const JSON: [&str; 7] = [
     "n",
     "search",
+    "plan_of",
     "share",
     "previews",
     "stream",
@@ -55,8 +57,8 @@ impl Form {
     ///
     /// # Errors
     /// It breaks off, does not arrive in time, is too long, or has a field twice.
-    pub(super) async fn read(request: Request) -> Result<Self, ApiError> {
-        receive(client_of(&request), Self::read_all(request)).await?
+    pub(super) async fn read(request: Request, limits: &Limits) -> Result<Self, ApiError> {
+        receive(client_of(&request), limits.idle, Self::read_all(request)).await?
     }
 
     async fn read_all(request: Request) -> Result<Self, ApiError> {

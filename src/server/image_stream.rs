@@ -14,13 +14,13 @@ use super::{
     event_log::Entry,
     images::{self, JobImage, Submitted},
     job::Job,
-    openai::{Kind, image_json, unix_seconds_now},
+    openai::{Kind, image_json},
     run_blocking,
     scheduler::SearchJob,
     store::Store,
     watch::{Client, Disconnected, event_stream},
 };
-use crate::{Error, Result, image::Png};
+use crate::{Error, Result, clock::unix_seconds, image::Png};
 
 /// Streams the images of jobs, one job after the other. The jobs end if the client leaves.
 pub(super) fn respond(app: Arc<App>, submitted: Submitted, kind: Kind) -> Response {
@@ -33,8 +33,11 @@ pub(super) fn respond(app: Arc<App>, submitted: Submitted, kind: Kind) -> Respon
                 Ok(images) => images,
                 Err(error) => return client.send(error_event(&error)).await,
             };
-            for image in &images {
-                client.send(completed(image, kind)).await?;
+            for image in images {
+                match run_blocking(move || completed(&image, kind)).await {
+                    Ok(event) => client.send(event).await?,
+                    Err(error) => return client.send(error_event(&error.into())).await,
+                }
             }
         }
         submitted.guard.disarm();
@@ -65,10 +68,13 @@ async fn send_partial_images(
             if sent == partial.len() || !partial.contains(&sheet.scale) {
                 continue;
             }
-            match partial_image(app, search, &sheet, place).await {
+            let id = sheet.ids[place];
+            let about = json!({ "job": job.id, "scale": sheet.scale, "candidate": id });
+            let store = app.store.clone();
+            let folder = search.id.clone();
+            let image = run_blocking(move || partial_image(&store, &folder, &sheet, place)).await;
+            match image.flatten() {
                 Ok(Some(image)) => {
-                    let id = sheet.ids[place];
-                    let about = json!({ "job": job.id, "scale": sheet.scale, "candidate": id });
                     client
                         .send(partial_event(&image, kind, sent, about))
                         .await?;
@@ -153,16 +159,13 @@ fn elements(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// The image of a candidate on a contact sheet of a running search. `None` if the search is over and
 /// its sheets are gone.
-async fn partial_image(
-    app: &App,
-    search: &SearchJob,
+fn partial_image(
+    store: &Store,
+    folder: &str,
     sheet: &ContactSheet,
     place: usize,
 ) -> Result<Option<PartialImage>> {
-    let store = app.store.clone();
-    let id = search.id.clone();
-    let name = Store::sheet_name(sheet.sheet);
-    let Some(bytes) = run_blocking(move || store.read(&id, &name)).await?? else {
+    let Some(bytes) = store.read(folder, &Store::sheet_name(sheet.sheet))? else {
         return Ok(None);
     };
     let images = sheet.cut(&Png::decode(&bytes)?.image);
@@ -170,21 +173,22 @@ async fn partial_image(
     let image = image.ok_or_else(|| Error::internal("a contact sheet is too narrow"))?;
     Ok(Some(PartialImage {
         size: format!("{}x{}", image.width(), image.height()),
-        png: run_blocking(move || Png::new(image).encode()).await??,
+        base64: BASE64_STANDARD.encode(Png::new(image).encode()?),
     }))
 }
 
 struct PartialImage {
     size: String,
-    png: Vec<u8>,
+    /// The PNG file.
+    base64: String,
 }
 
 fn partial_event(image: &PartialImage, kind: Kind, index: usize, about: Value) -> Event {
     let mut data = json!({
         "type": format!("{}.partial_image", kind.name()),
         "partial_image_index": index,
-        "b64_json": BASE64_STANDARD.encode(&image.png),
-        "created_at": unix_seconds_now(),
+        "b64_json": image.base64,
+        "created_at": unix_seconds() as u64,
         "size": image.size,
         "quality": "auto",
         "background": "opaque",
@@ -194,10 +198,11 @@ fn partial_event(image: &PartialImage, kind: Kind, index: usize, about: Value) -
     event(&data)
 }
 
+/// The event of a finished image. Encoding it takes time.
 fn completed(image: &JobImage, kind: Kind) -> Event {
     let mut data = json!({
         "type": format!("{}.completed", kind.name()),
-        "created_at": unix_seconds_now(),
+        "created_at": unix_seconds() as u64,
         "size": image.job.facts.get("size"),
         "quality": "auto",
         "background": "opaque",

@@ -8,13 +8,13 @@ use ttsvar_search::{Trace, number};
 use super::{
     App,
     api_error::ApiError,
-    job::{Job, JobState},
+    job::{Failure, Job, JobState},
     raw_request::RawRequest,
     request::SearchRequest,
     run_blocking,
     scheduler::SearchJob,
     store::{Store, TRACE},
-    watch, worker,
+    watch,
 };
 use crate::Result;
 
@@ -159,12 +159,12 @@ fn unfinished(job: &Job) -> ApiError {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message)
         }
         _ => {
-            let error = job.error.clone().unwrap_or_default();
-            if error.starts_with(worker::TIMED_OUT) {
-                ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", error)
-            } else {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "search_failed", error)
-            }
+            let failure = job.failure.unwrap_or(Failure::Search);
+            let status = match failure {
+                Failure::Search => StatusCode::INTERNAL_SERVER_ERROR,
+                Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            };
+            ApiError::new(status, failure.name(), job.error.clone().unwrap_or(message))
         }
     }
 }
@@ -189,12 +189,10 @@ impl Drop for CancelOnDisconnect {
         }
         let app = self.app.clone();
         let jobs = std::mem::take(&mut self.jobs);
-        // The runtime drops this; waiting for a lock here would block other requests
+        // The runtime drops this; waiting for the index here would block other requests
         tokio::task::spawn_blocking(move || {
             for job in jobs {
-                if let Err(error) = app.scheduler.cancel(&job) {
-                    tracing::error!(%error, job, "cannot cancel a job");
-                }
+                app.scheduler.cancel(&job);
             }
         });
     }

@@ -1,17 +1,14 @@
 //! A job: its state, its row in the index, and its form for clients.
 
-use std::{
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt;
 
 use rusqlite::{Row, types::FromSql};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use ttsvar_search::{Trace, Warning};
+use ttsvar_search::{Trace, Warning, number};
 
 use super::request::SearchRequest;
-use crate::request::new_seed;
+use crate::{clock::unix_seconds, request::new_seed};
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -64,6 +61,27 @@ impl fmt::Display for JobState {
     }
 }
 
+/// Why a job failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Its search ended with an error, or its files could not be written.
+    Search,
+    /// Its search took longer than the server allows.
+    TimedOut,
+}
+
+impl Failure {
+    const ALL: [Self; 2] = [Self::Search, Self::TimedOut];
+
+    /// The name in the index, which is also the code of the error that clients receive.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search_failed",
+            Self::TimedOut => "timeout",
+        }
+    }
+}
+
 /// A job, as the index stores it and clients receive it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Job {
@@ -76,6 +94,8 @@ pub(super) struct Job {
     pub prompt: String,
     pub score: Option<f64>,
     pub error: Option<String>,
+    /// Why it failed. `None` for other jobs, and for those of earlier versions of this program.
+    pub failure: Option<Failure>,
     /// The request: negative, seed, size, previews, settings and plan.
     pub facts: Map<String, Value>,
     /// The warnings of the finished search.
@@ -106,6 +126,7 @@ impl Job {
             prompt: request.prompt.clone(),
             score: None,
             error: None,
+            failure: None,
             facts,
             warnings: vec![],
         }
@@ -159,6 +180,15 @@ impl Job {
                 None => None,
                 Some(_) => Some(short_text(row, "error")?),
             },
+            failure: match column::<Option<String>>(row, "failure")? {
+                None => None,
+                Some(name) => Some(
+                    Failure::ALL
+                        .into_iter()
+                        .find(|known| known.name() == name)
+                        .ok_or("failure is not that of a job")?,
+                ),
+            },
             facts: serde_json::from_str(&short_text(row, "facts")?)
                 .map_err(|error| format!("facts: {error}"))?,
             warnings: match column::<Option<String>>(row, "warnings")? {
@@ -172,7 +202,7 @@ impl Job {
 }
 
 /// The part of a finished search that the index keeps.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct JobResult {
     /// The winner's score.
     pub score: Option<f32>,
@@ -180,6 +210,8 @@ pub(super) struct JobResult {
     pub warnings: Vec<Value>,
     /// The error that ended the search.
     pub error: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
 }
 
 impl JobResult {
@@ -190,12 +222,24 @@ impl JobResult {
         Self {
             score: winner.map(|winner| winner.score),
             warnings: trace.warnings.iter().map(warning_json).collect(),
-            error: None,
+            ..Self::default()
         }
     }
-}
 
-impl JobResult {
+    /// The result of a job that failed.
+    pub(super) fn failed(failure: Failure, error: String) -> Self {
+        Self {
+            error: Some(error),
+            failure: Some(failure),
+            ..Self::default()
+        }
+    }
+
+    /// The score as the index keeps it.
+    pub(super) fn stored_score(&self) -> Option<f64> {
+        number::to_json(self.score?).as_f64()
+    }
+
     /// The result with a warning if fewer images are there than were to be kept.
     pub(super) fn with_images(mut self, found: usize, wanted: usize) -> Self {
         if found < wanted {
@@ -256,11 +300,9 @@ pub(super) fn job_id(row: &Row<'_>) -> Result<String, String> {
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since 1970, in whole milliseconds.
 pub(super) fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
+    (unix_seconds() * 1000.0).floor() / 1000.0
 }
 
 /// A new id: the time, so that ids grow, followed by random digits, so that they are hard to guess.

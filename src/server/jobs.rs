@@ -81,10 +81,10 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
 /// Reads a request with a JSON body, or a form if it has an image of which a part is regenerated.
 async fn read(app: &App, request: Request) -> Result<RawRequest, ApiError> {
     if !form::is_form(request.headers()) {
-        let fields = json_body::read(request, app.limits.body).await?;
+        let fields = json_body::read(request, &app.limits).await?;
         return RawRequest::read(Route::Jobs, &fields);
     }
-    let form = Form::read(request).await?;
+    let form = Form::read(request, &app.limits).await?;
     let mut raw = RawRequest::read(Route::Jobs, &form.fields)?;
     raw.edit = run_blocking(move || form.edit()).await??;
     Ok(raw)
@@ -164,18 +164,17 @@ async fn cancel(
     JobId(id): JobId,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    // The request needs no body. If it has one, the rule of all other requests applies.
-    if headers.contains_key(header::CONTENT_TYPE) {
-        json_body::check_content_type(&headers)?;
-    }
-    let job = app.job(&id).await?;
+    json_body::check_needless(&headers)?;
+    app.job(&id).await?;
     let inner = app.clone();
-    let cancelled = run_blocking(move || inner.scheduler.cancel(&job.id)).await??;
+    let wanted = id.clone();
+    let cancelled = run_blocking(move || inner.scheduler.cancel(&wanted)).await?;
+    let job = app.job(&id).await?;
     if !cancelled {
         let message = format!("job `{id}` is already {}", job.state);
         return Err(ApiError::new(StatusCode::CONFLICT, "job_over", message));
     }
-    Ok(Json(app.job(&id).await?.to_json()))
+    Ok(Json(job.to_json()))
 }
 
 async fn delete(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<StatusCode, ApiError> {

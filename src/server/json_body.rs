@@ -13,23 +13,24 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::{api_error::ApiError, connections::Client};
+use super::{Limits, api_error::ApiError, connections::Client};
 
-/// Time for a client to send a request.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Reads the JSON object in the body of a request, which has up to `most` bytes.
+/// Reads the JSON object in the body of a request.
 ///
 /// # Errors
 /// The body is not a JSON object or not marked as JSON, gives a key twice with different values, is
 /// too long, or does not arrive in time.
-pub(super) async fn read(request: Request, most: usize) -> Result<Map<String, Value>, ApiError> {
+pub(super) async fn read(
+    request: Request,
+    limits: &Limits,
+) -> Result<Map<String, Value>, ApiError> {
+    let most = limits.body;
     check_content_type(request.headers())?;
     if announced_length(request.headers()).is_some_and(|length| length > most as u64) {
         return Err(too_long(most));
     }
     let client = client_of(&request);
-    let body = receive(client, Bytes::from_request(request, &())).await?;
+    let body = receive(client, limits.idle, Bytes::from_request(request, &())).await?;
     let body = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_long(most),
         status => ApiError::new(status, "unreadable_body", "the request ended early"),
@@ -46,12 +47,13 @@ pub(super) fn client_of(request: &Request) -> Option<Arc<Client>> {
     request.extensions().get::<Arc<Client>>().cloned()
 }
 
-/// Reads a body in which the server waits for a client.
+/// Reads a body, for which the server waits no longer than `most`.
 ///
 /// # Errors
 /// The body does not arrive in time.
 pub(super) async fn receive<T>(
     client: Option<Arc<Client>>,
+    most: Duration,
     reading: impl Future<Output = T>,
 ) -> Result<T, ApiError> {
     let receiving = |waiting| {
@@ -60,9 +62,20 @@ pub(super) async fn receive<T>(
         }
     };
     receiving(true);
-    let read = tokio::time::timeout(SEND_TIMEOUT, reading).await;
+    let read = tokio::time::timeout(most, reading).await;
     receiving(false);
-    read.map_err(|_| too_slow())
+    read.map_err(|_| too_slow(most))
+}
+
+/// Checks a request that needs no body. If it has one, the rule of all other requests applies.
+///
+/// # Errors
+/// It has a body that is not marked as JSON.
+pub(super) fn check_needless(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.contains_key(header::CONTENT_TYPE) {
+        true => check_content_type(headers),
+        false => Ok(()),
+    }
 }
 
 /// Checks that a body is marked as JSON. Other websites can send any text here, but JSON only with
@@ -102,8 +115,8 @@ fn too_long(most: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "unreadable_body", message)
 }
 
-fn too_slow() -> ApiError {
-    let seconds = SEND_TIMEOUT.as_secs();
+fn too_slow(most: Duration) -> ApiError {
+    let seconds = most.as_secs_f64();
     let message = format!("the request did not arrive within {seconds} s");
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_request", message)
 }

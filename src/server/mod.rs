@@ -41,7 +41,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
@@ -49,6 +49,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Error, Result,
+    clock::unix_seconds,
     loading::LoadListener,
     request::Session,
     system::{MemoryLimit, System},
@@ -91,8 +92,8 @@ pub struct Limits {
     pub memory: Option<MemoryLimit>,
     /// Number of connections; fewer if the system does not allow as many open files.
     pub connections: usize,
-    /// Time for which a client may keep the server waiting: for headers, for the next request, or
-    /// until it takes more of a response.
+    /// Time for which a client may keep the server waiting: for headers, for a body, for the next
+    /// request, or until it takes more of a response.
     pub idle: Duration,
 }
 
@@ -162,8 +163,8 @@ struct App {
     metrics: Arc<Metrics>,
     guard: Guard,
     limits: Limits,
-    /// When the model was loaded.
-    started: SystemTime,
+    /// When the model was loaded, in seconds since 1970.
+    started: f64,
 }
 
 impl Server {
@@ -200,7 +201,7 @@ impl Server {
             metrics,
             guard,
             limits: setup.limits,
-            started: SystemTime::now(),
+            started: unix_seconds(),
         };
         Ok(Self {
             listener,
@@ -242,12 +243,13 @@ impl Server {
             // A client does not take its response
             () = closed.notified() => {}
         }
-        scheduler.close();
         // A worker that panicked has already logged it
         let _ = tokio::task::spawn_blocking(move || {
+            scheduler.close();
             for worker in workers {
                 let _ = worker.join();
             }
+            scheduler.write_missed();
         })
         .await;
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
@@ -269,7 +271,8 @@ async fn shut_down(scheduler: Arc<Scheduler>, grace: Duration, closed: Arc<Notif
         waiting = scheduler.waiting(),
         "stopping"
     );
-    scheduler.close();
+    let closing = scheduler.clone();
+    tokio::task::spawn_blocking(move || closing.close());
     tokio::time::sleep(grace).await;
     scheduler.stop_running();
     tokio::time::sleep(CLOSING_TIME).await;

@@ -1,10 +1,7 @@
 //! OpenAI's interface for images, so that its clients work here: `POST /v1/images/generations`,
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -23,7 +20,9 @@ use super::{
     images::{self, JobImage},
     json_body,
     raw_request::{RawRequest, Route},
+    run_blocking,
 };
+use crate::clock::unix_seconds;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -49,7 +48,7 @@ impl Kind {
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+    let fields = json_body::read(request, &app.limits).await?;
     let raw = RawRequest::read(Route::Images, &fields)?;
     respond(&app, raw, Kind::Generation).await
 }
@@ -67,15 +66,18 @@ pub(super) async fn respond(
         return Ok(image_stream::respond(app.clone(), submitted, kind));
     }
     let images = images::finish(app, submitted).await?;
-    let response = Json(json!({
-        "created": unix_seconds_now(),
-        "data": images.iter().map(image_json).collect::<Vec<_>>(),
-        "ignored": ignored,
-    }));
-    Ok(response.into_response())
+    let response = move || {
+        let body = json!({
+            "created": unix_seconds() as u64,
+            "data": images.iter().map(image_json).collect::<Vec<_>>(),
+            "ignored": ignored,
+        });
+        Json(body).into_response()
+    };
+    Ok(run_blocking(response).await?)
 }
 
-/// A finished image as clients receive it.
+/// A finished image as clients receive it. Encoding it takes time.
 pub(super) fn image_json(image: &JobImage) -> Value {
     let JobImage { job, score, png } = image;
     json!({
@@ -85,17 +87,6 @@ pub(super) fn image_json(image: &JobImage) -> Value {
         "score": score,
         "warnings": job.warnings,
     })
-}
-
-/// Seconds since 1970, now.
-pub(super) fn unix_seconds_now() -> u64 {
-    unix_seconds(SystemTime::now())
-}
-
-/// Seconds since 1970.
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
@@ -137,7 +128,7 @@ fn model_json(app: &App) -> Value {
     json!({
         "id": system.name(),
         "object": "model",
-        "created": unix_seconds(app.started),
+        "created": app.started as u64,
         "owned_by": "ttsvar",
         "about": system.description().about,
         "sizes": app.requests.sizes(),

@@ -11,13 +11,14 @@ use super::{api_error::ApiError, field_names::suggestion, json_body::kind};
 use crate::{options::Options, request::EditInput};
 
 /// Fields of the request itself.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "prompt",
     "model",
     "n",
     "size",
     "previews",
     "search",
+    "plan_of",
     "response_format",
     "output_format",
     "background",
@@ -27,6 +28,9 @@ const FIELDS: [&str; 11] = [
 
 /// In `search`, besides options: whether all images are those of one search.
 const SHARE: &str = "share";
+
+/// What names a plan.
+const NAMES_OF_PLANS: [&str; 3] = ["method", "n", "schedule"];
 
 /// Partial images of a stream at most, as in OpenAI's interface.
 const MOST_PARTIAL: u64 = 3;
@@ -75,6 +79,8 @@ pub(super) struct RawRequest {
     pub edit: Option<EditInput>,
     /// The options of the search that are given, by name.
     pub options: Map<String, Value>,
+    /// The method that made the plan among the options, with its N and schedule.
+    pub plan_of: Map<String, Value>,
     /// Where the request gives each option: `tau` or `search.tau`.
     places: HashMap<String, String>,
     /// The fields that change nothing.
@@ -101,6 +107,7 @@ impl RawRequest {
             previews: truth(fields, "previews")?.unwrap_or(false),
             edit: None,
             options: Map::new(),
+            plan_of: plan_of(fields)?,
             places: HashMap::new(),
             ignored: vec![],
         };
@@ -209,6 +216,26 @@ fn search(fields: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, Ap
             other,
             "an object with options by name",
         )),
+    }
+}
+
+/// The name of a plan.
+fn plan_of(fields: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+    let name = match fields.get("plan_of") {
+        None | Some(Value::Null) => return Ok(Map::new()),
+        Some(Value::Object(name)) => name,
+        Some(other) => return Err(wrong_kind("plan_of", other, "an object with a method")),
+    };
+    match name
+        .keys()
+        .find(|key| !NAMES_OF_PLANS.contains(&key.as_str()))
+    {
+        None => Ok(name.clone()),
+        Some(key) => {
+            let hint = suggestion(key, NAMES_OF_PLANS.into_iter());
+            let key = format!("plan_of.{key}");
+            Err(ApiError::unknown_field(key, "the name of a plan", hint))
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl RequestReader {
         let at_fault = |error: Error| self.at_fault(raw, error);
         let mut options = Options::from_map(&raw.options).map_err(at_fault)?;
         options.check().map_err(at_fault)?;
+        name_plan(&mut options, &raw.plan_of)?;
         options.negative = self.negative(raw, options.negative)?;
         self.set_size(&mut options, raw.size.as_deref())?;
         let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
@@ -316,6 +317,25 @@ impl RequestReader {
         }
         fitting
     }
+}
+
+/// Names the plan among the options by the method that made it, as the records of images do.
+fn name_plan(options: &mut Options, name: &Map<String, Value>) -> Result<(), ApiError> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    if options.plan.is_none() {
+        let message = "plan_of names the method that made a plan, but there is no plan; \
+                       give method, n and schedule as options instead";
+        return Err(ApiError::input("plan_of", message));
+    }
+    let at_name = |error: Error| ApiError::from(error).with_param("plan_of");
+    let name = Options::from_map(name).map_err(at_name)?;
+    name.check().map_err(at_name)?;
+    options.method = name.method;
+    options.n = name.n;
+    options.schedule = name.schedule;
+    Ok(())
 }
 
 /// The number of images that a search keeps.

@@ -3,9 +3,13 @@
 //!
 //! A [`SearchJob`] is one search. Jobs that request the same search while it is waiting or running
 //! share it.
+//!
+//! Threads that respond to requests look at the queue, so it is never locked during work on the
+//! index. The final state of a job is in the index before the job leaves the open ones.
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
@@ -13,7 +17,7 @@ use std::{
 use super::{
     api_error::ApiError,
     event_log::EventLog,
-    job::{Job, JobResult, JobState},
+    job::{Failure, Job, JobResult, JobState},
     metrics::Metrics,
     request::SearchRequest,
     store::Store,
@@ -86,6 +90,8 @@ pub(super) struct Scheduler {
     /// Number of searches that may wait.
     capacity: usize,
     inner: Mutex<Inner>,
+    /// Held while jobs are added, so that the queue does not grow after it was found to have space.
+    adding: Mutex<()>,
     /// Notified when a search is queued and when the scheduler closes.
     changed: Condvar,
 }
@@ -108,13 +114,32 @@ impl Scheduler {
             metrics,
             capacity,
             inner: Mutex::default(),
+            adding: Mutex::default(),
             changed: Condvar::new(),
         }
     }
 
     /// Adds one job per request, either all of them or none.
     pub(super) fn submit(&self, requests: Vec<SearchRequest>) -> Result<Vec<Job>, ApiError> {
-        let mut inner = self.lock();
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_space(&requests)?;
+        let mut jobs: Vec<Job> = requests.iter().map(Job::new).collect();
+        self.store.add(&jobs)?;
+        if !self.queue(&mut jobs, requests) {
+            for job in &jobs {
+                self.store.delete(&job.id)?;
+            }
+            return Err(ApiError::shutting_down());
+        }
+        for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+            log_failure(self.store.mark_running(&job.id));
+        }
+        Ok(jobs)
+    }
+
+    /// Checks that the queue has space for the searches of requests.
+    fn check_space(&self, requests: &[SearchRequest]) -> Result<(), ApiError> {
+        let inner = self.lock();
         if inner.closed {
             return Err(ApiError::shutting_down());
         }
@@ -128,18 +153,25 @@ impl Scheduler {
             let wait = inner.estimated_wait(ends);
             return Err(ApiError::queue_full(self.capacity, wait));
         }
-        let mut jobs: Vec<Job> = requests.iter().map(Job::new).collect();
-        self.store.add(&jobs)?;
+        Ok(())
+    }
+
+    /// Queues the searches of jobs, and marks the jobs whose searches run already. Returns `false` if
+    /// the scheduler is closed.
+    fn queue(&self, jobs: &mut [Job], requests: Vec<SearchRequest>) -> bool {
+        let mut inner = self.lock();
+        if inner.closed {
+            return false;
+        }
         for (job, request) in jobs.iter_mut().zip(requests) {
             let search = inner.find_or_queue(&job.id, request);
             if inner.is_running(&search) {
                 job.state = JobState::Running;
-                log_failure(self.store.mark_running(&job.id));
             }
             inner.jobs.insert(job.id.clone(), search);
         }
         self.changed.notify_all();
-        Ok(jobs)
+        true
     }
 
     /// The search of a job that is waiting or running.
@@ -149,27 +181,37 @@ impl Scheduler {
 
     /// Cancels a job that is waiting or running, and its search if no other job wants it. Returns
     /// `false` when the job is neither.
-    pub(super) fn cancel(&self, job: &str) -> Result<bool> {
-        let mut inner = self.lock();
-        let Some(search) = inner.jobs.remove(job) else {
-            return Ok(false);
+    pub(super) fn cancel(&self, job: &str) -> bool {
+        let Some(search) = self.search(job) else {
+            return false;
         };
+        let cancelled = self.end(job, JobState::Cancelled, JobResult::default());
+        let mut inner = self.lock();
         if inner.jobs_sharing(&search).is_empty() {
             search.stop(StopReason::Cancelled);
             inner
                 .waiting
                 .retain(|waiting| !Arc::ptr_eq(waiting, &search));
         }
-        let stored = self.store.mark_over(job, JobState::Cancelled, None);
-        self.metrics.count_job(JobState::Cancelled);
+        drop(inner);
         search.log.notify();
-        stored.map(|()| true)
+        cancelled
+    }
+
+    /// Ends a job. Returns `false` if it has been ended or deleted before.
+    fn end(&self, job: &str, state: JobState, result: JobResult) -> bool {
+        let ended = self.store.mark_over(job, state, result);
+        if ended {
+            self.metrics.count_job(state);
+        }
+        self.lock().jobs.remove(job);
+        ended
     }
 
     /// Cancels a job if it is waiting or running, and deletes it and its files. The files of a
     /// search that still runs for other jobs stay until it is over.
     pub(super) fn delete(&self, job: &str) -> Result<()> {
-        self.cancel(job)?;
+        self.cancel(job);
         self.store.delete(job)?;
         let busy = self.lock().running.iter().any(|search| search.id == job);
         if busy {
@@ -180,16 +222,23 @@ impl Scheduler {
 
     /// Waits for the next search. Returns `None` when the scheduler is closed.
     pub(super) fn next(&self) -> Option<Assignment> {
+        let (assignment, jobs) = self.begin_next()?;
+        for job in jobs {
+            log_failure(self.store.mark_running(&job));
+        }
+        Some(assignment)
+    }
+
+    /// Waits for the next search. Returns it with its jobs.
+    fn begin_next(&self) -> Option<(Assignment, Vec<String>)> {
         let mut inner = self.lock();
         loop {
             if let Some(search) = inner.waiting.pop_front() {
                 let alone = inner.running.is_empty() && inner.waiting.is_empty();
                 let _ = search.begun.set(Instant::now());
                 inner.running.push(search.clone());
-                for job in inner.jobs_sharing(&search) {
-                    log_failure(self.store.mark_running(&job));
-                }
-                return Some(Assignment { search, alone });
+                let jobs = inner.jobs_sharing(&search);
+                return Some((Assignment { search, alone }, jobs));
             }
             if inner.closed {
                 return None;
@@ -201,8 +250,8 @@ impl Scheduler {
         }
     }
 
-    /// Ends a search. `write_result` writes the files of one job and returns its final state. Jobs
-    /// may join the search until none is left.
+    /// Ends a search. `write_result` writes the files of one job and returns its final state; if it
+    /// panics, the job has failed. Jobs may join the search until none is left.
     pub(super) fn finish(
         &self,
         search: &Arc<SearchJob>,
@@ -215,12 +264,12 @@ impl Scheduler {
                 break;
             }
             for job in jobs {
-                let (state, result) = write_result(&job);
-                let mut inner = self.lock();
-                if inner.jobs.remove(&job).is_some() {
-                    log_failure(self.store.mark_over(&job, state, Some(result)));
-                    self.metrics.count_job(state);
-                } else {
+                let written = catch_unwind(AssertUnwindSafe(|| write_result(&job)));
+                let (state, result) = written.unwrap_or_else(|_| {
+                    let error = "writing the result panicked, which is a bug".to_owned();
+                    (JobState::Failed, JobResult::failed(Failure::Search, error))
+                });
+                if !self.end(&job, state, result) {
                     // Cancelled or deleted while its files were being written
                     log_failure(self.store.tidy(&job));
                 }
@@ -252,17 +301,30 @@ impl Scheduler {
     /// Refuses further jobs, interrupts those that are waiting, and lets the workers end after
     /// their current search.
     pub(super) fn close(&self) {
-        let mut inner = self.lock();
-        inner.closed = true;
-        for search in std::mem::take(&mut inner.waiting) {
-            for job in inner.jobs_sharing(&search) {
-                log_failure(self.store.mark_over(&job, JobState::Interrupted, None));
-                self.metrics.count_job(JobState::Interrupted);
-                inner.jobs.remove(&job);
+        for (search, jobs) in self.take_waiting() {
+            for job in jobs {
+                self.end(&job, JobState::Interrupted, JobResult::default());
             }
             search.log.notify();
         }
+    }
+
+    /// Closes the queue. Returns the searches that were waiting with their jobs.
+    fn take_waiting(&self) -> Vec<(Arc<SearchJob>, Vec<String>)> {
+        let mut inner = self.lock();
+        inner.closed = true;
         self.changed.notify_all();
+        let waiting = std::mem::take(&mut inner.waiting);
+        let with_jobs = |search| {
+            let jobs = inner.jobs_sharing(&search);
+            (search, jobs)
+        };
+        waiting.into_iter().map(with_jobs).collect()
+    }
+
+    /// Writes the final states that the index did not take before.
+    pub(super) fn write_missed(&self) {
+        self.store.write_missed();
     }
 
     /// Stops the running searches because the server is shutting down.
@@ -350,9 +412,86 @@ impl Inner {
 /// The longest time for which a client is asked to wait.
 const LONGEST_WAIT: f64 = 3600.0;
 
-/// Logs a failed write to the index. Nothing is lost: the next start looks at the files.
+/// Logs that a job could not be marked as running, or that files that are of no use remain. The next
+/// start looks at both.
 fn log_failure(result: Result<()>) {
     if let Err(error) = result {
-        tracing::error!(%error, "cannot write the index of jobs");
+        tracing::error!(%error, "cannot write to the folder of jobs");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+    use ttsvar_search::Plan;
+
+    use super::*;
+    use crate::options::Options;
+
+    fn request(seed: u64) -> SearchRequest {
+        SearchRequest {
+            prompt: "a red circle".to_owned(),
+            options: Options::default(),
+            seed,
+            previews: false,
+            size: (64, 64),
+            plan: Plan::raw(7).unwrap(),
+            settings: Map::new(),
+            best: 1,
+            partial_scales: vec![],
+            edit: None,
+        }
+    }
+
+    #[test]
+    fn a_panic_while_a_result_is_written_fails_that_job_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let scheduler = Scheduler::new(store.clone(), Arc::new(Metrics::new()), 4);
+        let jobs = scheduler.submit(vec![request(1), request(1)]).unwrap();
+        let search = scheduler.next().unwrap().search;
+        scheduler.finish(&search, 1.0, |job| {
+            assert_ne!(job, jobs[0].id, "a fault of the test");
+            (JobState::Done, JobResult::default())
+        });
+        assert_eq!((scheduler.waiting(), scheduler.running()), (0, 0));
+        let [failed, done] = [&jobs[0], &jobs[1]].map(|job| store.job(&job.id).unwrap().unwrap());
+        assert_eq!(
+            (failed.state, failed.failure),
+            (JobState::Failed, Some(Failure::Search))
+        );
+        assert!(failed.error.unwrap().contains("bug"));
+        assert_eq!(done.state, JobState::Done);
+    }
+
+    #[test]
+    fn the_first_final_state_of_a_job_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let scheduler = Scheduler::new(store.clone(), Arc::new(Metrics::new()), 4);
+        let jobs = scheduler.submit(vec![request(1)]).unwrap();
+        let search = scheduler.next().unwrap().search;
+        scheduler.finish(&search, 1.0, |job| {
+            assert!(scheduler.cancel(job));
+            (JobState::Done, JobResult::default())
+        });
+        let state = store.job(&jobs[0].id).unwrap().unwrap().state;
+        assert_eq!(state, JobState::Cancelled);
+        assert!(!scheduler.cancel(&jobs[0].id));
+        assert!(scheduler.search(&jobs[0].id).is_none());
+    }
+
+    #[test]
+    fn a_closed_scheduler_interrupts_what_waits_and_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let scheduler = Scheduler::new(store.clone(), Arc::new(Metrics::new()), 4);
+        let jobs = scheduler.submit(vec![request(1)]).unwrap();
+        scheduler.close();
+        let state = store.job(&jobs[0].id).unwrap().unwrap().state;
+        assert_eq!(state, JobState::Interrupted);
+        assert!(scheduler.submit(vec![request(2)]).is_err());
+        assert!(scheduler.next().is_none());
+        assert_eq!(store.list(9, None).unwrap().len(), 1);
     }
 }

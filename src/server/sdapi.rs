@@ -7,12 +7,13 @@
 //!
 //! The interface: stable-diffusion-webui, `modules/api/api.py` and `modules/api/models.py`.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{Request, State},
     http::HeaderMap,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -29,7 +30,7 @@ use super::{
     scheduler::SearchJob,
     store::Store,
 };
-use crate::{image::Png, report::Parameters};
+use crate::{Error, image::Png, report::Parameters};
 
 /// Fields that are passed on as they are.
 const PASSED: [&str; 3] = ["prompt", "negative_prompt", "seed"];
@@ -64,26 +65,22 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/sdapi/v1/interrupt", post(interrupt))
 }
 
-async fn txt2img(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+async fn txt2img(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let fields = json_body::read(request, &app.limits).await?;
     let wish = Wish::read(&app, &fields)?;
+    let at_home = |error| wish.at_home(error);
     let raw = RawRequest::read(Route::Images, &wish.fields).map_err(at_home)?;
     let images = images::generate(&app, raw).await.map_err(at_home)?;
-    let info = info(&app, &images, &wish.ignored)?;
-    let encoded = images
-        .iter()
-        .map(|image| BASE64_STANDARD.encode(&image.png));
-    let encoded: Vec<String> = encoded.collect();
-    Ok(Json(json!({
-        "images": if wish.sends_images { encoded } else { vec![] },
-        "parameters": fields,
-        "info": info.to_string(),
-    })))
+    run_blocking(move || wish.response(&app, &fields, &images)).await?
 }
 
 /// A request of a client as one of this server's.
 struct Wish {
     fields: Map<String, Value>,
+    /// The options of the search, which become one of the fields.
+    search: Map<String, Value>,
+    /// Where the client gives what is in the fields. A place begins with the name of a field.
+    places: HashMap<String, String>,
     /// The fields and settings that change nothing.
     ignored: Vec<String>,
     sends_images: bool,
@@ -93,6 +90,8 @@ impl Wish {
     fn read(app: &App, given: &Map<String, Value>) -> Result<Self, ApiError> {
         let mut wish = Self {
             fields: Map::new(),
+            search: Map::new(),
+            places: HashMap::new(),
             ignored: vec![],
             sends_images: given.get("send_images") != Some(&Value::Bool(false)),
         };
@@ -103,15 +102,42 @@ impl Wish {
                 wish.ignored.push(name.clone());
             }
         }
-        let images = count(given, "batch_size")?.saturating_mul(count(given, "n_iter")?);
-        wish.fields.insert("n".to_owned(), images.into());
+        wish.set_images(given)?;
         wish.set_size(app, given)?;
-        let mut search = Map::new();
-        wish.set_sampler(given, &mut search);
-        wish.read_settings(given, &mut search)?;
-        search.extend(script_options(given)?);
-        wish.fields.insert("search".to_owned(), search.into());
+        wish.set_sampler(given);
+        wish.read_settings(given)?;
+        for (option, value) in script_options(given)? {
+            let place = format!("alwayson_scripts.{SCRIPT}.args.{option}");
+            wish.set_option(&option, value, place);
+        }
+        let search = std::mem::take(&mut wish.search);
+        wish.set("search", search.into(), "override_settings");
         Ok(wish)
+    }
+
+    /// Sets a field that the client gives at another place.
+    fn set(&mut self, field: &str, value: Value, place: &str) {
+        self.fields.insert(field.to_owned(), value);
+        self.places.insert(field.to_owned(), place.to_owned());
+    }
+
+    /// Sets an option of the search.
+    fn set_option(&mut self, option: &str, value: Value, place: String) {
+        self.search.insert(option.to_owned(), value);
+        self.places.insert(format!("search.{option}"), place);
+    }
+
+    /// Sets the number of images.
+    fn set_images(&mut self, given: &Map<String, Value>) -> Result<(), ApiError> {
+        let batch = count(given, "batch_size")?;
+        let batches = count(given, "n_iter")?;
+        let place = match (batch, batches) {
+            (_, 1) => "batch_size",
+            (1, _) => "n_iter",
+            _ => "batch_size times n_iter",
+        };
+        self.set("n", batch.saturating_mul(batches).into(), place);
+        Ok(())
     }
 
     /// Sets the size nearest to the one that is wished for.
@@ -121,39 +147,77 @@ impl Wish {
         if let Some((width, height)) = width.zip(height)
             && let Some(size) = app.requests.nearest_size(width as usize, height as usize)
         {
-            self.fields.insert("size".to_owned(), size.into());
+            self.set("size", size.into(), "width");
         }
         Ok(())
     }
 
     /// Takes the name of a sampler as a method, if it is one.
-    fn set_sampler(&mut self, given: &Map<String, Value>, search: &mut Map<String, Value>) {
+    fn set_sampler(&mut self, given: &Map<String, Value>) {
         for name in ["sampler_index", "sampler_name"] {
             let Some(sampler) = given.get(name).and_then(Value::as_str) else {
                 continue;
             };
             match sampler.parse::<Method>() {
-                Ok(_) => drop(search.insert("method".to_owned(), sampler.into())),
+                Ok(_) => self.set_option("method", sampler.into(), name.to_owned()),
                 Err(_) => self.ignored.push(name.to_owned()),
             }
         }
     }
 
     /// Reads `override_settings`: the model, previews, and options of a search.
-    fn read_settings(
-        &mut self,
-        given: &Map<String, Value>,
-        search: &mut Map<String, Value>,
-    ) -> Result<(), ApiError> {
+    fn read_settings(&mut self, given: &Map<String, Value>) -> Result<(), ApiError> {
         for (name, value) in object(given, "override_settings")?.into_iter().flatten() {
+            let place = format!("override_settings.{name}");
+            let value = value.clone();
             match name.as_str() {
-                MODEL => drop(self.fields.insert("model".to_owned(), value.clone())),
-                PREVIEWS => drop(self.fields.insert("previews".to_owned(), value.clone())),
-                option if is_option(option) => drop(search.insert(name.clone(), value.clone())),
-                _ => self.ignored.push(format!("override_settings.{name}")),
+                MODEL => self.set("model", value, &place),
+                PREVIEWS => self.set("previews", value, &place),
+                option if is_option(option) => self.set_option(option, value, place),
+                _ => self.ignored.push(place),
             }
         }
         Ok(())
+    }
+
+    /// An error about a field of this server's, at the place where the client gives it.
+    fn at_home(&self, mut error: ApiError) -> ApiError {
+        // Messages quote options, and begin with other fields
+        let options = self.places.iter();
+        for (option, place) in options.filter(|(field, _)| field.starts_with("search.")) {
+            let quoted = format!("`{option}`");
+            error.message = error.message.replace(&quoted, &format!("`{place}`"));
+        }
+        error.message = error.message.replace("`search.", "`override_settings.");
+        let Some((field, place)) = error
+            .param
+            .as_deref()
+            .and_then(|param| self.places.get_key_value(param))
+        else {
+            return error;
+        };
+        if let Some(rest) = error.message.strip_prefix(&format!("{field} ")) {
+            error.message = format!("{place} {rest}");
+        }
+        let param = place.split(' ').next().unwrap_or(place).to_owned();
+        error.with_param(param)
+    }
+
+    /// The response with the images. Decoding and encoding them takes time.
+    fn response(
+        &self,
+        app: &App,
+        given: &Map<String, Value>,
+        images: &[JobImage],
+    ) -> Result<Response, ApiError> {
+        let info = info(app, images, &self.ignored)?;
+        let sent = images.iter().filter(|_| self.sends_images);
+        let body = json!({
+            "images": sent.map(|image| BASE64_STANDARD.encode(&image.png)).collect::<Vec<_>>(),
+            "parameters": given,
+            "info": info.to_string(),
+        });
+        Ok(Json(body).into_response())
     }
 }
 
@@ -210,18 +274,6 @@ fn count(given: &Map<String, Value>, name: &'static str) -> Result<u64, ApiError
     Ok(positive(given, name)?.unwrap_or(1))
 }
 
-/// An error about an option, which this interface takes in another place.
-fn at_home(mut error: ApiError) -> ApiError {
-    let inside = error
-        .param
-        .as_deref()
-        .and_then(|param| param.strip_prefix("search."));
-    if let Some(option) = inside {
-        error.param = Some(format!("override_settings.{option}").into());
-    }
-    error
-}
-
 /// What clients read of the images: prompts, seeds, and the text of each image.
 fn info(app: &App, images: &[JobImage], ignored: &[String]) -> Result<Value, ApiError> {
     let mut texts = vec![];
@@ -274,9 +326,10 @@ async fn set_options(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
+    let fields = json_body::read(request, &app.limits).await?;
     if let Some(model) = fields.get(MODEL).and_then(Value::as_str) {
-        app.requests.check_model(Some(model))?;
+        let checked = app.requests.check_model(Some(model));
+        checked.map_err(|error| error.with_param(MODEL))?;
     }
     Ok(Json(Value::Null))
 }
@@ -315,7 +368,11 @@ async fn progress(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> 
     let image = match progress.sheet {
         Some(sheet) => {
             let store = app.store.clone();
-            run_blocking(move || store.read(&search.id, &Store::sheet_name(sheet))).await??
+            run_blocking(move || {
+                let png = store.read(&search.id, &Store::sheet_name(sheet))?;
+                Ok::<_, Error>(png.map(|png| BASE64_STANDARD.encode(png)))
+            })
+            .await??
         }
         None => None,
     };
@@ -377,7 +434,7 @@ impl Progress {
     }
 }
 
-fn progress_json(progress: &Progress, waiting: usize, image: Option<Vec<u8>>) -> Value {
+fn progress_json(progress: &Progress, waiting: usize, image: Option<String>) -> Value {
     let running = !progress.id.is_empty();
     json!({
         "progress": progress.share(),
@@ -391,7 +448,7 @@ fn progress_json(progress: &Progress, waiting: usize, image: Option<Vec<u8>>) ->
             "sampling_step": progress.done,
             "sampling_steps": progress.scales,
         },
-        "current_image": image.map(|png| BASE64_STANDARD.encode(png)),
+        "current_image": image,
         "textinfo": null,
     })
 }
@@ -401,17 +458,16 @@ async fn interrupt(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    if headers.contains_key(axum::http::header::CONTENT_TYPE) {
-        json_body::check_content_type(&headers)?;
-    }
+    json_body::check_needless(&headers)?;
     let cancel = move || {
         let jobs = app
             .scheduler
             .first_running()
             .map_or(vec![], |(_, jobs)| jobs);
-        jobs.iter()
-            .try_for_each(|job| app.scheduler.cancel(job).map(drop))
+        for job in jobs {
+            app.scheduler.cancel(&job);
+        }
     };
-    run_blocking(cancel).await??;
+    run_blocking(cancel).await?;
     Ok(Json(json!({})))
 }

@@ -1,10 +1,11 @@
 //! Storage of jobs, images and traces: an SQLite index, and one folder of files per job.
 //!
 //! The files of a job are written completely before the index marks it as done. After a crash, the
-//! next start therefore finds every finished image and knows which jobs were interrupted.
+//! next start therefore finds every finished image and knows which jobs were interrupted. While the
+//! index cannot be written, the final states of jobs are kept in memory.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -13,11 +14,11 @@ use std::{
 
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
-use ttsvar_search::{Trace, number};
+use ttsvar_search::Trace;
 
 use super::{
     folder,
-    job::{Job, JobResult, JobState, job_id, now},
+    job::{Failure, Job, JobResult, JobState, job_id, now},
     leftovers,
 };
 use crate::{Error, Result, file, input};
@@ -35,7 +36,7 @@ const MAX_FILE: u64 = 256 << 20;
 /// The folder of a server.
 pub(super) struct Store {
     folder: PathBuf,
-    index: Mutex<Connection>,
+    index: Mutex<Index>,
     /// The damaged rows that the log names already.
     reported: Mutex<HashSet<String>>,
     /// Held while this server runs.
@@ -53,7 +54,10 @@ impl Store {
         let index = folder::open_index(folder).map_err(|error| index_error(folder, &error))?;
         let store = Self {
             folder: folder.to_owned(),
-            index: Mutex::new(index),
+            index: Mutex::new(Index {
+                connection: index,
+                missed: HashMap::new(),
+            }),
             reported: Mutex::default(),
             _lock: lock,
         };
@@ -66,12 +70,14 @@ impl Store {
     fn recover(&self) -> Result<()> {
         let mut interrupted = 0;
         for id in self.ids_where("state IN ('queued', 'running')")? {
-            if let Some(result) = self.stored_result(&id) {
-                self.mark_over(&id, JobState::Done, Some(result))?;
-            } else {
-                self.mark_over(&id, JobState::Interrupted, None)?;
-                interrupted += 1;
-            }
+            let stored = self.stored_result(&id);
+            let state = match stored {
+                Some(_) => JobState::Done,
+                None => JobState::Interrupted,
+            };
+            interrupted += usize::from(stored.is_none());
+            let end = End::new(state, stored.unwrap_or_default());
+            self.checked(write_end(&self.lock().connection, &id, &end))?;
         }
         if interrupted > 0 {
             tracing::warn!(
@@ -96,34 +102,39 @@ impl Store {
 
     /// Adds jobs that are waiting, either all of them or none.
     pub(super) fn add(&self, jobs: &[Job]) -> Result<()> {
-        insert(&mut self.lock(), jobs).map_err(|error| index_error(&self.folder, &error))
+        insert(&mut self.lock().connection, jobs).map_err(|error| index_error(&self.folder, &error))
     }
 
-    /// Marks a job as running.
+    /// Marks a job as running if it is waiting.
     pub(super) fn mark_running(&self, id: &str) -> Result<()> {
         self.execute(
-            "UPDATE jobs SET state = 'running', started = ?2 WHERE id = ?1",
+            "UPDATE jobs SET state = 'running', started = ?2 WHERE id = ?1 AND state = 'queued'",
             params![id, now()],
         )
     }
 
-    /// Sets the final state of a job.
-    pub(super) fn mark_over(
-        &self,
-        id: &str,
-        state: JobState,
-        result: Option<JobResult>,
-    ) -> Result<()> {
-        let result = result.unwrap_or_default();
-        let score = result
-            .score
-            .and_then(|score| number::to_json(score).as_f64());
-        let warnings = Value::Array(result.warnings).to_string();
-        self.execute(
-            "UPDATE jobs SET state = ?2, finished = ?3, score = ?4, error = ?5, warnings = ?6 \
-             WHERE id = ?1",
-            params![id, state.name(), now(), score, result.error, warnings],
-        )
+    /// Sets the final state of a job that is waiting or running. Returns `false` if the job is over
+    /// already or no longer there: the first final state counts.
+    ///
+    /// What the index does not take is kept in memory and written later.
+    pub(super) fn mark_over(&self, id: &str, state: JobState, result: JobResult) -> bool {
+        let mut index = self.lock();
+        index.write_missed();
+        if !index.is_open(id) {
+            return false;
+        }
+        let end = End::new(state, result);
+        if let Err(error) = write_end(&index.connection, id, &end) {
+            let error = index_error(&self.folder, &error);
+            tracing::error!(job = id, %error, "keeping the state of a job in memory");
+            index.missed.insert(id.to_owned(), end);
+        }
+        true
+    }
+
+    /// Writes the final states that the index did not take before.
+    pub(super) fn write_missed(&self) {
+        self.lock().write_missed();
     }
 
     /// The job with this id.
@@ -132,12 +143,13 @@ impl Store {
     /// Its row or the index is damaged.
     pub(super) fn job(&self, id: &str) -> Result<Option<Job>> {
         let index = self.lock();
-        let mut query = self.checked(index.prepare_cached("SELECT * FROM jobs WHERE id = ?1"))?;
+        let sql = "SELECT * FROM jobs WHERE id = ?1";
+        let mut query = self.checked(index.connection.prepare_cached(sql))?;
         let mut rows = self.checked(query.query([id]))?;
         let Some(row) = self.checked(rows.next())? else {
             return Ok(None);
         };
-        Job::from_row(row).map(Some).map_err(|fault| {
+        index.read(row).map(Some).map_err(|fault| {
             let path = self.folder.join(folder::INDEX_FILE);
             let message = format!(
                 "{}: the row of job {id} is damaged: {fault}",
@@ -150,7 +162,8 @@ impl Store {
     /// Returns whether the index has a job, damaged or not.
     pub(super) fn contains(&self, id: &str) -> Result<bool> {
         let index = self.lock();
-        let mut query = self.checked(index.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1"))?;
+        let sql = "SELECT 1 FROM jobs WHERE id = ?1";
+        let mut query = self.checked(index.connection.prepare_cached(sql))?;
         self.checked(query.exists([id]))
     }
 
@@ -159,13 +172,13 @@ impl Store {
     pub(super) fn list(&self, limit: usize, before: Option<&str>) -> Result<Vec<Job>> {
         let index = self.lock();
         let sql = "SELECT * FROM jobs WHERE id < ?1 ORDER BY id DESC";
-        let mut query = self.checked(index.prepare_cached(sql))?;
+        let mut query = self.checked(index.connection.prepare_cached(sql))?;
         let mut rows = self.checked(query.query([before.unwrap_or("~")]))?;
         let mut jobs = vec![];
         while jobs.len() < limit {
             match rows.next() {
                 Ok(None) => break,
-                Ok(Some(row)) => match Job::from_row(row) {
+                Ok(Some(row)) => match index.read(row) {
                     Ok(job) => jobs.push(job),
                     Err(fault) => self.log_damage(row, &fault),
                 },
@@ -184,7 +197,7 @@ impl Store {
     fn ids_where(&self, condition: &str) -> Result<Vec<String>> {
         let index = self.lock();
         let sql = format!("SELECT id FROM jobs WHERE {condition}");
-        let mut query = self.checked(index.prepare(&sql))?;
+        let mut query = self.checked(index.connection.prepare(&sql))?;
         let mut rows = self.checked(query.query([]))?;
         let mut ids = vec![];
         while let Some(row) = self.checked(rows.next())? {
@@ -216,7 +229,9 @@ impl Store {
 
     /// Deletes a job from the index. [`Store::tidy`] removes its files.
     pub(super) fn delete(&self, id: &str) -> Result<()> {
-        self.execute("DELETE FROM jobs WHERE id = ?1", params![id])
+        self.execute("DELETE FROM jobs WHERE id = ?1", params![id])?;
+        self.lock().missed.remove(id);
+        Ok(())
     }
 
     /// Removes the files that are no longer of use: all files of a job that is no longer in the
@@ -294,15 +309,105 @@ impl Store {
 
     fn execute(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {
         self.lock()
+            .connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(values))
             .map(|_| ())
             .map_err(|error| index_error(&self.folder, &error))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The index of jobs, and the final states that it has not taken yet.
+struct Index {
+    connection: Connection,
+    missed: HashMap<String, End>,
+}
+
+impl Index {
+    /// Returns whether a job is waiting or running. One whose row cannot be read may be.
+    fn is_open(&self, id: &str) -> bool {
+        if self.missed.contains_key(id) {
+            return false;
+        }
+        let sql = "SELECT 1 FROM jobs WHERE id = ?1 AND state IN ('queued', 'running')";
+        let query = self.connection.prepare_cached(sql);
+        query
+            .and_then(|mut query| query.exists([id]))
+            .unwrap_or(true)
+    }
+
+    /// Reads the job in a row.
+    fn read(&self, row: &Row<'_>) -> Result<Job, String> {
+        let mut job = Job::from_row(row)?;
+        if let Some(end) = self.missed.get(&job.id) {
+            end.apply(&mut job);
+        }
+        Ok(job)
+    }
+
+    /// Writes the final states that were kept, up to the first that is refused again.
+    fn write_missed(&mut self) {
+        while let Some((id, end)) = self.missed.iter().next() {
+            if write_end(&self.connection, id, end).is_err() {
+                return;
+            }
+            let id = id.clone();
+            self.missed.remove(&id);
+        }
+    }
+}
+
+/// How and when a job ended.
+struct End {
+    state: JobState,
+    finished: f64,
+    result: JobResult,
+}
+
+impl End {
+    /// The end of a job, now.
+    fn new(state: JobState, result: JobResult) -> Self {
+        Self {
+            state,
+            finished: now(),
+            result,
+        }
+    }
+
+    /// Makes the job one that ended like this.
+    fn apply(&self, job: &mut Job) {
+        job.state = self.state;
+        job.finished = Some(self.finished);
+        job.score = self.result.stored_score();
+        job.error.clone_from(&self.result.error);
+        job.failure = self.result.failure;
+        job.warnings.clone_from(&self.result.warnings);
+    }
+}
+
+/// Writes the end of a job.
+fn write_end(index: &Connection, id: &str, end: &End) -> rusqlite::Result<()> {
+    let sql = "UPDATE jobs SET state = ?2, finished = ?3, score = ?4, error = ?5, failure = ?6, \
+               warnings = ?7 WHERE id = ?1";
+    let End {
+        state,
+        finished,
+        result,
+    } = end;
+    index.prepare_cached(sql)?.execute(params![
+        id,
+        state.name(),
+        finished,
+        result.stored_score(),
+        result.error,
+        result.failure.map(Failure::name),
+        Value::from(result.warnings.clone()).to_string(),
+    ])?;
+    Ok(())
 }
 
 /// Inserts jobs in one transaction.
@@ -346,6 +451,7 @@ mod tests {
             prompt: "a red circle".to_owned(),
             score: None,
             error: None,
+            failure: None,
             facts: serde_json::Map::new(),
             warnings: vec![],
         };
@@ -363,7 +469,7 @@ mod tests {
             score: Some(0.1),
             ..JobResult::default()
         };
-        store.mark_over("a", JobState::Done, Some(result)).unwrap();
+        assert!(store.mark_over("a", JobState::Done, result));
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         let jobs = store.list(9, None).unwrap();
@@ -377,6 +483,40 @@ mod tests {
         assert_eq!(store.list(9, Some("b")).unwrap().len(), 1);
         store.delete("a").unwrap();
         assert_eq!(store.job("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_final_state_that_the_index_refuses_is_kept_and_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        add_job(&store, "a");
+        add_job(&store, "b");
+        store.mark_running("a").unwrap();
+        let refuse = "CREATE TRIGGER full BEFORE UPDATE ON jobs \
+                      BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+        store.lock().connection.execute_batch(refuse).unwrap();
+        let result = JobResult::failed(Failure::TimedOut, "too long".to_owned());
+        assert!(store.mark_over("a", JobState::Failed, result));
+        let cancelled = JobResult::default();
+        assert!(!store.mark_over("a", JobState::Cancelled, cancelled.clone()));
+        let kept = store.job("a").unwrap().unwrap();
+        assert_eq!(
+            (kept.state, kept.failure),
+            (JobState::Failed, Some(Failure::TimedOut))
+        );
+        assert_eq!(store.list(9, None).unwrap()[1], kept);
+        let accept = "DROP TRIGGER full";
+        store.lock().connection.execute_batch(accept).unwrap();
+        assert!(store.mark_over("b", JobState::Cancelled, cancelled));
+        store.mark_running("b").unwrap();
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.job("a").unwrap(), Some(kept));
+        assert_eq!(
+            store.job("b").unwrap().unwrap().state,
+            JobState::Cancelled,
+            "a job that is over does not run"
+        );
     }
 
     #[test]

@@ -32,6 +32,10 @@ const END: &str = "end";
 /// Number of events by which a client may lag before the server waits for it.
 const MAX_LAG: usize = 16;
 
+/// Time between two comments in a stream without events. They tell proxies that the connection is
+/// in use, and let clients notice that they have been asked to stop.
+const COMMENT_PAUSE: Duration = Duration::from_secs(5);
+
 /// Tells proxies to pass on every event at once.
 const UNBUFFERED: [(&str, &str); 1] = [("x-accel-buffering", "no")];
 
@@ -74,7 +78,7 @@ where
         // A client that disconnects is not an error
         let _ = sending.await;
     });
-    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+    let keep_alive = KeepAlive::new().interval(COMMENT_PAUSE);
     let stream = Sse::new(ReceiverStream::new(events)).keep_alive(keep_alive);
     (UNBUFFERED, stream).into_response()
 }
@@ -161,12 +165,12 @@ async fn send_live_events(
 async fn stored_entries(app: &Arc<App>, id: &str) -> Vec<Entry> {
     let store = app.store.clone();
     let id = id.to_owned();
-    let lines = run_blocking(move || store.read(&id, EVENTS))
-        .await
-        .flatten()
-        .unwrap_or_default()
-        .unwrap_or_default();
-    EventLog::parse(&String::from_utf8_lossy(&lines))
+    run_blocking(move || {
+        let lines = store.read(&id, EVENTS).ok().flatten().unwrap_or_default();
+        EventLog::parse(&String::from_utf8_lossy(&lines))
+    })
+    .await
+    .unwrap_or_default()
 }
 
 /// An entry as a client of job `id` receives it. The log itself contains no addresses, since

@@ -18,7 +18,7 @@ use ttsvar_search::{Finished, Outcome, Trace};
 use super::{
     Limits,
     event_sink::EventSink,
-    job::{JobResult, JobState},
+    job::{Failure, JobResult, JobState},
     scheduler::{Assignment, Scheduler, SearchJob, StopReason},
     store::{EVENTS, Store, TRACE},
 };
@@ -72,7 +72,7 @@ impl Worker {
     fn run(&self) {
         while let Some(Assignment { search, alone }) = self.scheduler.next() {
             let began = Instant::now();
-            let found = catch_unwind(AssertUnwindSafe(|| self.search(&search, alone)))
+            let found = catch_unwind(AssertUnwindSafe(|| self.find(&search, alone)))
                 .unwrap_or_else(|_| Err(Error::internal("the search panicked, which is a bug")));
             let seconds = began.elapsed().as_secs_f64();
             let state = self.finish(&search, found, seconds);
@@ -85,6 +85,12 @@ impl Worker {
                 "search finished"
             );
         }
+    }
+
+    /// Runs a search. Returns its files, which are not written yet.
+    fn find(&self, search: &SearchJob, alone: bool) -> Result<SearchFiles> {
+        let (outcome, sheets) = self.search(search, alone)?;
+        SearchFiles::new(search, &outcome, sheets)
     }
 
     /// Runs a search. Returns its outcome and the number of contact sheets.
@@ -119,11 +125,10 @@ impl Worker {
     fn finish(
         &self,
         search: &Arc<SearchJob>,
-        found: Result<(Outcome, usize)>,
+        found: Result<SearchFiles>,
         seconds: f64,
     ) -> JobState {
-        let files = found.and_then(|(outcome, sheets)| SearchFiles::new(search, &outcome, sheets));
-        match files {
+        match found {
             Ok(files) => {
                 self.scheduler.finish(search, seconds, |job| {
                     self.write_result(search, job, &files)
@@ -131,14 +136,9 @@ impl Worker {
                 JobState::Done
             }
             Err(error) => {
-                let (state, message) = failure(search.stop_reason(), &error, self.limits.time);
-                self.scheduler.finish(search, seconds, |_| {
-                    let result = JobResult {
-                        error: message.clone(),
-                        ..JobResult::default()
-                    };
-                    (state, result)
-                });
+                let (state, result) = failure(search.stop_reason(), &error, self.limits.time);
+                self.scheduler
+                    .finish(search, seconds, |_| (state, result.clone()));
                 state
             }
         }
@@ -161,10 +161,7 @@ impl Worker {
             }
             Err(error) => (
                 JobState::Failed,
-                JobResult {
-                    error: Some(error.to_string()),
-                    ..JobResult::default()
-                },
+                JobResult::failed(Failure::Search, error.to_string()),
             ),
         }
     }
@@ -211,26 +208,26 @@ impl SearchFiles {
     }
 }
 
-/// The final state of a job that ended without an image, and its error message.
+/// The final state of a job that ended without an image, and its result.
 fn failure(
     stop_reason: Option<StopReason>,
     error: &Error,
     time_limit: Duration,
-) -> (JobState, Option<String>) {
-    if !error.is_interrupted() {
-        return (JobState::Failed, Some(error.to_string()));
-    }
-    match stop_reason {
-        Some(StopReason::Cancelled) => (JobState::Cancelled, None),
-        Some(StopReason::ShuttingDown) => (JobState::Interrupted, None),
+) -> (JobState, JobResult) {
+    match stop_reason.filter(|_| error.is_interrupted()) {
+        Some(StopReason::Cancelled) => (JobState::Cancelled, JobResult::default()),
+        Some(StopReason::ShuttingDown) => (JobState::Interrupted, JobResult::default()),
         Some(StopReason::TimedOut) => {
             let seconds = time_limit.as_secs_f64();
-            let message = format!("{TIMED_OUT}: longer than {seconds} s");
-            (JobState::Failed, Some(message))
+            let message = format!("the search took too long: longer than {seconds} s");
+            (
+                JobState::Failed,
+                JobResult::failed(Failure::TimedOut, message),
+            )
         }
-        None => (JobState::Failed, Some(error.to_string())),
+        None => (
+            JobState::Failed,
+            JobResult::failed(Failure::Search, error.to_string()),
+        ),
     }
 }
-
-/// Start of the error message of a search that exceeded the time limit.
-pub(super) const TIMED_OUT: &str = "the search took too long";

@@ -142,7 +142,9 @@ test("two methods are compared with the same seed", async () => {
       [4, 24],
     ],
   );
-  const [x, y] = traces.map(({ cost: { flops } }) => flops.generator + flops.scorer + flops.features);
+  const [x, y] = traces.map(
+    ({ cost: { flops } }) => flops.generator + flops.scorer + flops.features + flops.verifier,
+  );
   assert.ok(
     verdict.endsWith(`tts-var · N = 1 used ${(x / y).toFixed(2)} times the compute of best-of-n · N = 4.`),
     verdict,
@@ -226,7 +228,8 @@ test("an earlier run is opened, replayed and downloaded", async () => {
 
 test("an image fills the form with its settings", async () => {
   const page = await open(browser, server.url);
-  const search = { method: "best-of-n", n: 2, cfg: 2.5, negative: "größer" };
+  // The score from which a search stops is recorded in its plan alone
+  const search = { method: "auto", n: 4, enough: 0.25, cfg: 2.5, negative: "größer" };
   const response = await fetch(new URL("/v1/images/generations", server.url), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -240,11 +243,13 @@ test("an image fills the form with its settings", async () => {
   assert.match(await page.locator("#extras").textContent(), /cfg 2.5/);
   assert.equal(await page.inputValue("#prompt"), "a blue star");
   assert.equal(await page.inputValue("#seed"), "11");
-  assert.equal(await page.inputValue("#way-a-method"), "best-of-n");
+  assert.equal(await page.inputValue("#way-a-method"), "auto");
   await page.click("#paint");
   await done(page);
   const jobs = await (await fetch(new URL("/v1/jobs?limit=2", server.url))).json();
   assert.deepEqual(jobs.data[0].settings, jobs.data[1].settings);
+  assert.deepEqual(jobs.data[0].plan, jobs.data[1].plan);
+  assert.equal(jobs.data[0].plan.enough, 0.25);
   const [again, first] = await Promise.all(
     jobs.data.map(async (job) => {
       const file = await fetch(new URL(job.image_url, server.url));
@@ -252,6 +257,15 @@ test("an image fills the form with its settings", async () => {
     }),
   );
   assert.ok(again.equals(first), "the page generated another image");
+  // Another N is another plan
+  await page.locator("#way-a-n").fill("3");
+  assert.doesNotMatch(await page.locator("#extras").textContent(), /plan/);
+  await page.click("#paint");
+  await page.locator(".run h2", { hasText: "auto · N = 3" }).waitFor(TIME);
+  await done(page);
+  const { data } = await (await fetch(new URL("/v1/jobs?limit=1", server.url))).json();
+  assert.equal(data[0].settings.cfg, 2.5);
+  assert.notEqual(data[0].plan.enough, 0.25);
   await page.click("#drop-extras");
   assert.equal(await page.locator("#extras").isVisible(), false);
   await load("no.png", "not an image");
@@ -270,6 +284,82 @@ function apart(a, b, from, to) {
   const inside = a.map((value, i) => ((i >> 2) % 64 >= from && (i >> 2) % 64 < to ? Math.abs(value - b[i]) : 0));
   return inside.reduce((sum, value) => sum + value, 0) / (3 * 64 * (to - from));
 }
+
+/** A PNG file with nothing but texts. */
+function png(texts) {
+  const chunks = Object.entries(texts).map(([key, text]) => {
+    const data = Buffer.from(`${key}\0${text}`, "latin1");
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(data.length);
+    return Buffer.concat([length, Buffer.from("tEXt"), data, Buffer.alloc(4)]);
+  });
+  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), ...chunks]);
+}
+
+test("an image of a class fills the form with the class", async () => {
+  let sent;
+  const page = await open(browser, server.url, {}, async (page) => {
+    await page.route("**/v1/models", async (route) => {
+      const response = await route.fetch();
+      const models = await response.json();
+      models.data[0].classes = ["tench", "goldfish"];
+      await route.fulfill({ response, json: models });
+    });
+    await page.route("**/v1/jobs", async (route) => {
+      sent = route.request().postDataJSON();
+      await route.fulfill({ status: 400, json: { error: { message: "enough was sent" } } });
+    });
+  });
+  const buffer = png({
+    "ttsvar:prompt": "a photo of a goldfish",
+    "ttsvar:seed": "3",
+    "ttsvar:settings": JSON.stringify({ method: "raw", n: 1, class: 1, cfg: 2.5 }),
+    "ttsvar:plan": "start = 1",
+    "ttsvar:preview": "full",
+  });
+  await page.setInputFiles("#file", { name: "fish.png", mimeType: "image/png", buffer });
+  await page.locator("#extras", { hasText: "cfg 2.5" }).waitFor();
+  assert.equal(await page.inputValue("#prompt"), "goldfish");
+  await page.click("#paint");
+  await page.locator("#error", { hasText: "enough was sent" }).waitFor();
+  assert.deepEqual(sent, {
+    class: "goldfish",
+    seed: 3,
+    previews: true,
+    search: { cfg: 2.5, plan: "start = 1", preview: "full" },
+    plan_of: { method: "raw", n: 1 },
+  });
+});
+
+test("an earlier run whose image cannot be read is listed with the others", async () => {
+  const runs = { prompt: "a blue square", search: { method: "raw" } };
+  for (const seed of [1, 2]) {
+    const response = await fetch(new URL("/v1/images/generations", server.url), {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...runs, seed }),
+    });
+    assert.equal(response.status, 200);
+  }
+  const { data } = await (await fetch(new URL("/v1/jobs?limit=2", server.url))).json();
+  const page = await open(browser, server.url, {}, (page) =>
+    page.route(`**${data[0].image_url}`, (route) => route.abort()),
+  );
+  await page.locator("#list a").nth(1).waitFor();
+  const entries = page.locator("#list li");
+  assert.equal(await entries.nth(0).locator("img[src]").count(), 0);
+  assert.equal(await entries.nth(1).locator("img[src]").count(), 1);
+});
+
+test("the operations of a search include those of its verifier", async () => {
+  const page = await open(browser, server.url);
+  const sums = await page.evaluate(async () => {
+    const { operations } = await import(new URL("page/panel.js", document.baseURI));
+    const flops = { generator: 1, scorer: 2, features: 4 };
+    return [operations({ flops }), operations({ flops: { ...flops, verifier: 8 } })];
+  });
+  assert.deepEqual(sums, [7, 15]);
+});
 
 test("a part of an image is marked and regenerated", async () => {
   const page = await open(browser, server.url, { reducedMotion: "reduce" });

@@ -85,8 +85,11 @@ async function serveSources(route) {
   await route.fulfill({ path, headers: { ...(await (await route.fetch()).headers()) } });
 }
 
-/** Opens the page and collects failures of its scripts and violations of its policy in `faults`. */
-export async function open(browser, url, options = {}) {
+/**
+ * Opens the page and collects failures of its scripts and violations of its policy in `faults`.
+ * `prepare` is called with the page before it loads.
+ */
+export async function open(browser, url, options = {}, prepare = async () => {}) {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 900 },
     acceptDownloads: true,
@@ -97,6 +100,7 @@ export async function open(browser, url, options = {}) {
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error)));
   page.on("console", (message) => message.type() === "error" && page.faults.push(message.text()));
+  await prepare(page);
   await page.goto(url);
   await page.locator("#model:not(:empty)").waitFor();
   return page;

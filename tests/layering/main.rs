@@ -10,7 +10,8 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 30] = [
+const MODULES: [(&str, &[&str]); 31] = [
+    ("clock", &[]),
     ("error", &["search", "tensors"]),
     ("file", &["input"]),
     ("hash", &[]),
@@ -88,7 +89,10 @@ const MODULES: [(&str, &[&str]); 30] = [
             "tensors",
         ],
     ),
-    ("report", &["eval", "file", "image", "quoting", "search"]),
+    (
+        "report",
+        &["clock", "eval", "file", "image", "quoting", "search"],
+    ),
     (
         "system",
         &[
@@ -123,6 +127,7 @@ const MODULES: [(&str, &[&str]); 30] = [
     (
         "server",
         &[
+            "clock",
             "file",
             "image",
             "input",

@@ -53,6 +53,35 @@ fn connections_on_which_nothing_happens_are_closed() {
 }
 
 #[test]
+fn a_body_that_does_not_arrive_is_not_awaited_for_longer_than_a_client_may_be() {
+    let served = Served::new(&["--max-idle", "1"]);
+    let mut half = served.connect();
+    half.write_all(HALF_A_BODY).unwrap();
+    half.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut answer = [0; 12];
+    half.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[test]
+fn any_number_of_seconds_is_a_limit() {
+    let most = u64::MAX.to_string();
+    let flags = [
+        "--max-idle",
+        &most,
+        "--grace",
+        &most,
+        "--max-seconds",
+        &most,
+    ];
+    let served = Served::new(&flags);
+    let id = served.submit(&json!({ "prompt": "a red circle", "method": "raw" }));
+    served.until(&id, "done");
+    assert_eq!(served.end(), Some(0));
+}
+
+#[test]
 fn clients_that_hold_all_connections_do_not_keep_others_out() {
     let served = Served::new(&["--max-connections", "20"]);
     let held_by = |bytes: &[u8]| {

@@ -63,6 +63,7 @@ fn a_damaged_row_hides_no_other_job() {
         "error = x'ff'",
         "warnings = '{'",
         "warnings = 3",
+        "failure = 'boredom'",
         "facts = '{', state = 'queued'",
         "prompt = x'ff', state = 'running'",
         "prompt = printf('%.*c', 9000000, 'x')",
@@ -133,9 +134,10 @@ fn an_index_of_an_earlier_version_is_extended() {
     let folder = tempfile::tempdir().unwrap();
     let ids = finished_jobs(folder.path(), 1);
     let index = Connection::open(folder.path().join("index.sqlite")).unwrap();
-    index
-        .execute_batch("ALTER TABLE jobs DROP COLUMN warnings")
-        .unwrap();
+    for column in ["warnings", "failure"] {
+        let sql = format!("ALTER TABLE jobs DROP COLUMN {column}");
+        index.execute_batch(&sql).unwrap();
+    }
     drop(index);
     let served = Served::at(folder.path(), &[]);
     assert_eq!(listed(&served), ids);
@@ -308,4 +310,68 @@ fn previews_of_a_cancelled_job_are_removed() {
         assert!(began.elapsed() < Duration::from_secs(60), "previews remain");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn jobs_end_even_if_the_index_does_not_take_their_final_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &ENDLESS);
+    let index = Connection::open(folder.path().join("index.sqlite")).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE UPDATE OF finished ON jobs \
+                  BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    index.execute_batch(refuse).unwrap();
+    let body = json!({ "prompt": "a red circle", "seed": 1, "method": "raw" });
+    let answer = served.post("/v1/images/generations", &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let done = answer.json()["data"][0]["job"].as_str().unwrap().to_owned();
+    assert_eq!(served.state(&done), "done");
+    let cancelled = served.submit(&endless(2));
+    served.until(&cancelled, "running");
+    let answer = served.post(&format!("/v1/jobs/{cancelled}/cancel"), &json!({}));
+    assert_eq!(
+        (answer.status, &answer.json()["state"]),
+        (200, &json!("cancelled"))
+    );
+    let events = served.watch(&cancelled, "0");
+    assert_eq!(events.last().unwrap().event, "cancelled");
+    assert_eq!(listed(&served), [cancelled.clone(), done.clone()]);
+    let stored = |id: &String| -> String {
+        let sql = "SELECT state FROM jobs WHERE id = ?1";
+        index.query_row(sql, [id], |row| row.get(0)).unwrap()
+    };
+    assert_eq!([&done, &cancelled].map(stored), ["running", "running"]);
+    index.execute_batch("DROP TRIGGER full").unwrap();
+    let next = served.submit(&json!({ "prompt": "a blue ring", "method": "raw" }));
+    served.until(&next, "done");
+    assert_eq!(
+        [&done, &cancelled, &next].map(stored),
+        ["done", "cancelled", "done"]
+    );
+}
+
+#[test]
+fn while_the_index_is_busy_other_requests_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &[]);
+    let index = Connection::open(folder.path().join("index.sqlite")).unwrap();
+    index.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let submitted = [1, 2].map(|seed| {
+            let body = json!({ "prompt": "a red circle", "seed": seed, "method": "raw" });
+            let served = &served;
+            scope.spawn(move || served.post("/v1/jobs", &body).status)
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        for path in ["/metrics", "/sdapi/v1/progress", "/metrics", "/healthz"] {
+            assert_eq!(served.get(path).status, 200, "{path}");
+        }
+        // A job waits for the index for up to 5 s
+        let seconds = began.elapsed().as_secs_f64();
+        assert!(seconds < 3.0, "answered after {seconds} s");
+        index.execute_batch("COMMIT").unwrap();
+        for submitted in submitted {
+            assert_eq!(submitted.join().unwrap(), 202);
+        }
+    });
 }

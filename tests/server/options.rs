@@ -1,7 +1,7 @@
 //! Every option through HTTP, read back from the image.
 
-use serde_json::json;
-use ttsvar::request::Recorded;
+use serde_json::{Value, json};
+use ttsvar::{image::Png, request::Recorded};
 
 use crate::{
     Served,
@@ -48,6 +48,46 @@ fn every_option_goes_through_http() {
         assert_eq!(refused.status, 400);
         assert!(refused.text().contains(part), "{}", refused.text());
     }
+}
+
+/// As the page does with an image: the record has options of single stages only in the plan.
+#[test]
+fn the_plan_of_an_image_keeps_its_name() {
+    let served = Served::new(&[]);
+    let image = |body: &Value| {
+        let id = served.submit(body);
+        served.until(&id, "done");
+        served.get(&format!("/v1/jobs/{id}/image")).bytes
+    };
+    let search = json!({ "method": "auto", "n": 4, "enough": 0.25, "above": 0.125, "tau": 0.75 });
+    let first = image(&json!({ "prompt": "a red ring", "seed": 3, "search": search }));
+    let record = Png::decode(&first).unwrap();
+    let plan = record.text("ttsvar:plan").unwrap();
+    assert!(plan.contains("enough = 0.25"), "{plan}");
+    let mut again = json!({
+        "prompt": "a red ring",
+        "seed": 3,
+        "search": { "plan": plan, "preview": record.text("ttsvar:preview"), "tau": 0.75 },
+        "plan_of": { "method": "auto", "n": 4 },
+    });
+    assert!(image(&again) == first, "another image");
+    for (name, param) in [
+        (json!({ "methods": "auto" }), "plan_of.methods"),
+        (json!({ "method": "automatic" }), "plan_of"),
+        (json!("auto"), "plan_of"),
+    ] {
+        again["plan_of"] = name;
+        let refused = served.post("/v1/jobs", &again);
+        assert_eq!(refused.status, 400);
+        assert_eq!(refused.json()["error"]["param"], param);
+    }
+    let alone = json!({ "prompt": "a red ring", "plan_of": { "method": "auto" } });
+    let refused = served.post("/v1/jobs", &alone);
+    assert!(
+        refused.text().contains("there is no plan"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[test]

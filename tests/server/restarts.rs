@@ -1,6 +1,10 @@
 //! Restarts: the state that a server leaves behind, and what the next one makes of it.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -88,6 +92,31 @@ fn a_server_that_shuts_down_finishes_its_running_search() {
     assert!(answer.contains("event: done"), "{answer}");
     assert_eq!(served.wait(), Some(0));
     assert_eq!(Served::at(folder.path(), &[]).state(&id), "done");
+}
+
+#[test]
+fn a_response_that_is_being_sent_at_a_shutdown_is_sent_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &[]);
+    let id = served.submit(&raw(1));
+    served.until(&id, "done");
+    // Far more than the system keeps for a client that does not read
+    let bytes = vec![7; 32 << 20];
+    let image = folder.path().join("jobs").join(&id).join("image.png");
+    std::fs::write(image, &bytes).unwrap();
+    let mut slow = served.connect();
+    let request = format!("GET /v1/jobs/{id}/image HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    slow.write_all(request.as_bytes()).unwrap();
+    let mut answer = vec![0; 12];
+    slow.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200");
+    served.request_shutdown();
+    while TcpStream::connect(served.url.strip_prefix("http://").unwrap()).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    slow.read_to_end(&mut answer).unwrap();
+    assert!(answer.ends_with(&bytes), "{} bytes arrived", answer.len());
+    assert_eq!(served.wait(), Some(0));
 }
 
 #[test]

@@ -160,10 +160,24 @@ fn wrong_fields_are_named_where_they_are_given() {
         (json!({ "override_settings": 3 }), "override_settings"),
         (
             json!({ "override_settings": { "sd_model_checkpoint": "sdxl" } }),
-            "model",
+            "override_settings.sd_model_checkpoint",
+        ),
+        (
+            json!({ "override_settings": { "live_previews_enable": 3 } }),
+            "override_settings.live_previews_enable",
+        ),
+        (
+            json!({ "alwayson_scripts": { "ttsvar": { "args": [{ "tau": -1 }] } } }),
+            "alwayson_scripts.ttsvar.args.tau",
+        ),
+        (
+            json!({ "sampler_name": "raw", "override_settings": { "enough": 1 } }),
+            "override_settings",
         ),
         (json!({ "batch_size": 0 }), "batch_size"),
-        (json!({ "batch_size": 1000, "n_iter": 1000 }), "n"),
+        (json!({ "batch_size": 20 }), "batch_size"),
+        (json!({ "n_iter": 20 }), "n_iter"),
+        (json!({ "batch_size": 1000, "n_iter": 1000 }), "batch_size"),
         (json!({ "width": "wide" }), "width"),
         (json!({ "prompt": " " }), "prompt"),
         (
@@ -184,4 +198,18 @@ fn wrong_fields_are_named_where_they_are_given() {
         );
         assert_eq!(answer.json()["error"]["param"], place, "{more}");
     }
+    let message = |more: Value| {
+        let answer = served.post("/sdapi/v1/txt2img", &fields(more));
+        answer.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let twenty = message(json!({ "n_iter": 20 }));
+    assert!(twenty.starts_with("n_iter is 20, but"), "{twenty}");
+    let product = message(json!({ "batch_size": 4, "n_iter": 5 }));
+    assert!(
+        product.starts_with("batch_size times n_iter is 20, but"),
+        "{product}"
+    );
 }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
+import importlib
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import conftest
@@ -204,6 +207,102 @@ def test_a_server_finds_the_same_images(pack, workflow, shown, tmp_path, monkeyp
         monkeypatch.setenv("TTSVAR_TOKEN", "another-token")
         with pytest.raises(RuntimeError, match="token"):
             run(pack, workflow)
+
+
+@contextlib.contextmanager
+def scripted(events):
+    """A server that takes one job and sends these events. Its address, and the paths of POST requests.
+    Cancelling fails, as it does when a job is over."""
+    posted = []
+
+    class Script(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def answer(self, status, body):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_POST(self):
+            posted.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/v1/jobs":
+                self.answer(202, '{"id": "a1"}')
+            else:
+                self.answer(409, '{"error": {"message": "job `a1` is already over"}}')
+
+        def do_GET(self):
+            events_path = self.path == "/v1/jobs/a1/events"
+            self.answer(200 if events_path else 404, events if events_path else "{}")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Script) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", posted
+        running.shutdown()
+        thread.join()
+
+
+STARTED = 'event: started\ndata: {"scales": [1], "plan": {}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("events", "message", "cancels"),
+    [
+        (
+            STARTED + 'event: failed\ndata: {"error": "the disk is full"}\n\n',
+            "ended: the disk is full",
+            False,
+        ),
+        ('event: interrupted\ndata: {"error": null}\n\n', "ended: interrupted", False),
+        (STARTED + ":\n\n", "stopped sending events", True),
+        ("", "stopped sending events", True),
+    ],
+)
+def test_the_end_of_a_search_on_a_server_is_the_error(pack, shown, events, message, cancels):
+    with scripted(events) as (address, posted):
+        with pytest.raises(RuntimeError, match=message):
+            search_on(pack, address)
+        assert posted == ["/v1/jobs", *["/v1/jobs/a1/cancel"] * cancels]
+
+
+def search_on(pack, address):
+    """Searches on a server."""
+    model = importlib.import_module(f"{pack.__name__}.remote").Server(address, None)
+    node = pack.NODE_CLASS_MAPPINGS["TTSVARSearchImage"]()
+    return node.search(model, "a red circle", 0, "auto", 0, 1)
+
+
+def test_the_button_that_stops_ends_a_search_that_waits_on_a_server(pack, comfy, monkeypatch):
+    def stop():
+        raise conftest.Interrupted
+
+    monkeypatch.setattr(
+        comfy.model_management, "throw_exception_if_processing_interrupted", stop
+    )
+    with scripted(":\n\n") as (address, posted):
+        with pytest.raises(conftest.Interrupted):
+            search_on(pack, address)
+        assert posted == ["/v1/jobs", "/v1/jobs/a1/cancel"]
+
+
+def test_a_class_takes_the_place_of_the_prompt(pack):
+    asked = []
+
+    class Model:
+        def search(self, search, watcher):
+            asked.append(search)
+            raise conftest.Interrupted
+
+    node = pack.NODE_CLASS_MAPPINGS["TTSVARSearchImage"]()
+    for class_name in (" goldfish ", ""):
+        with pytest.raises(conftest.Interrupted):
+            node.search(Model(), "a red circle", 0, "raw", 1, 1, class_name=class_name)
+    assert [(one.prompt, one.options.get("class")) for one in asked] == [
+        (None, "goldfish"),
+        ("a red circle", None),
+    ]
 
 
 def test_a_server_that_is_not_there_is_named(pack):

@@ -71,8 +71,8 @@ pub(in crate::cli) struct ServeLimits {
     /// longest is closed
     #[arg(long, value_name = "COUNT", default_value = "512", value_parser = whole::<usize>)]
     pub max_connections: usize,
-    /// Seconds a client may keep the server waiting: to send headers, to send the next request on
-    /// its connection, or to read a response
+    /// Seconds a client may keep the server waiting: to send headers, to send a body, to send the next
+    /// request on its connection, or to read a response
     #[arg(
         long,
         value_name = "SECONDS",

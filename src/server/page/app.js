@@ -25,6 +25,9 @@ const editor = new Editor(showError);
 /** Options of a search that have no field on the page, from an image. */
 let extras = {};
 
+/** The plan of an image. It is used until the user chooses another method or N. */
+let plan = null;
+
 onTokenNeeded(async (again) => {
   const dialog = $("secret");
   $("token").value = "";
@@ -54,8 +57,14 @@ class SearchChoice {
       box.querySelector("output"),
     ];
     this.initial = method;
-    this.method.addEventListener("change", () => this.start());
-    this.n.addEventListener("input", () => this.update(this.n.value));
+    this.method.addEventListener("change", () => {
+      onChoice(this);
+      this.start();
+    });
+    this.n.addEventListener("input", () => {
+      onChoice(this);
+      this.update(this.n.value);
+    });
   }
 
   /** Offers the methods of the model, and first the usual one unless another is meant. */
@@ -126,13 +135,18 @@ async function submit(event) {
     const files = await editor.files();
     const jobs = [];
     for (const choice of compare ? choices : choices.slice(0, 1)) {
-      const search = { ...extras, ...choice.search };
       const subject = model.classes ? "class" : "prompt";
-      const fields = { [subject]: $("prompt").value, seed, previews: true };
+      const shared = { [subject]: $("prompt").value, seed, previews: true };
+      const { search, plan_of } = searchOf(choice);
       jobs.push(
         files
-          ? await postForm("/v1/jobs", { ...fields, search: JSON.stringify(search), ...files })
-          : await post("/v1/jobs", { ...fields, search }),
+          ? await postForm("/v1/jobs", {
+              ...shared,
+              search: JSON.stringify(search),
+              ...(plan_of && { plan_of: JSON.stringify(plan_of) }),
+              ...files,
+            })
+          : await post("/v1/jobs", { ...shared, search, plan_of }),
       );
     }
     history.pushState(null, "", `#${jobs.map((job) => job.id).join(",")}`);
@@ -142,6 +156,22 @@ async function submit(event) {
   } finally {
     $("paint").disabled = false;
   }
+}
+
+/** The options of a search, and the name of its plan if an image gave it. */
+function searchOf(choice) {
+  const { schedule, ...options } = extras;
+  if (plan && choice === choices[0])
+    return { search: { ...options, ...plan.options }, plan_of: plan.name };
+  const search = { ...options, ...choice.search };
+  // The only method that has a schedule
+  if (schedule && search.method === "tts-var") search.schedule = schedule;
+  return { search };
+}
+
+/** Another method or N: the plan of an image is no longer that of the first search. */
+function onChoice(choice) {
+  if (choice === choices[0]) setExtras(extras);
 }
 
 /** Takes an image of the server as the one to edit. */
@@ -229,12 +259,22 @@ async function listRuns(more = false) {
 
 const thumbs = new Map();
 
+/** The address of the image of a job, or null if it cannot be read. Its run is listed all the same. */
+async function thumbOf(job) {
+  try {
+    if (!thumbs.has(job.id)) thumbs.set(job.id, URL.createObjectURL(await blob(job.image_url)));
+    return thumbs.get(job.id);
+  } catch {
+    return null;
+  }
+}
+
 async function listItem(job) {
   const entry = document.createElement("li");
   const link = Object.assign(document.createElement("a"), { href: `#${job.id}` });
   const image = Object.assign(new Image(), { alt: "", loading: "lazy" });
-  if (!thumbs.has(job.id)) thumbs.set(job.id, URL.createObjectURL(await blob(job.image_url)));
-  image.src = thumbs.get(job.id);
+  const thumb = await thumbOf(job);
+  if (thumb) image.src = thumb;
   const name = Object.assign(document.createElement("span"), { textContent: job.prompt });
   const { method, n } = job.settings ?? {};
   const search = `${method ?? "custom plan"}${n ? ` ${n}` : ""}`;
@@ -247,22 +287,26 @@ async function listItem(job) {
 }
 
 /** Takes the settings of an image into the form. */
-function takeSettings({ prompt, seed, method, n, more }) {
-  $("prompt").value = prompt;
+function takeSettings({ prompt, seed, method, n, more, plan }) {
+  // The prompt of a class is what scorers read
+  const name = model?.classes?.[more.class];
+  if (name !== undefined) delete more.class;
+  $("prompt").value = name ?? prompt;
   $("seed").value = Number.isSafeInteger(Number(seed ?? "x")) ? seed : "";
   const [choice] = choices;
   if (choice.methods.has(method)) {
     choice.method.value = method;
     choice.update(n ?? choice.methods.get(method).n);
   }
-  setExtras(more);
+  setExtras(more, plan);
   checkWords();
 }
 
-/** Shows the options that have no field, with a button that drops them. */
-function setExtras(options) {
-  extras = options;
-  const texts = Object.entries(options).map(([name, value]) => {
+/** Shows the options that have no field and the plan of an image, with a button that drops them. */
+function setExtras(options, from = null) {
+  [extras, plan] = [options, from];
+  const shown = plan ? { ...options, plan: plan.options.plan } : options;
+  const texts = Object.entries(shown).map(([name, value]) => {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     return `${name} ${text.length > 60 ? `${text.slice(0, 60)}…` : text}`;
   });

@@ -35,8 +35,11 @@ function own(texts) {
   const { method, n, ...more } = JSON.parse(texts.get("ttsvar:settings") ?? "{}");
   for (const name of OF_THE_SYSTEM) delete more[name];
   if (texts.has("ttsvar:negative")) more.negative = texts.get("ttsvar:negative");
-  if (!method) more.plan = texts.get("ttsvar:plan");
-  return { prompt: texts.get("ttsvar:prompt"), seed: texts.get("ttsvar:seed"), method, n, more };
+  const plan = texts.has("ttsvar:plan") && {
+    options: { plan: texts.get("ttsvar:plan"), preview: texts.get("ttsvar:preview") },
+    name: { method, n, schedule: more.schedule },
+  };
+  return { prompt: texts.get("ttsvar:prompt"), seed: texts.get("ttsvar:seed"), method, n, more, plan };
 }
 
 /** What the web UI recorded: prompt, negative prompt, and a line of pairs. */
@@ -51,7 +54,10 @@ function parameters(text) {
   };
 }
 
-/** The prompt, the seed, the method with its n, and more options of the search that made an image. */
+/**
+ * The prompt, the seed, the method with its n, and more options of the search that made an image; and
+ * its plan, which options for single stages are part of, with the name that records give it.
+ */
 export function settingsOf(bytes) {
   const texts = textsOf(bytes);
   if (!texts) throw new Error("this is not a PNG file");

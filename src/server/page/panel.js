@@ -268,7 +268,7 @@ export class Panel {
 
 /** The operations of a search, without previews. */
 export function operations({ flops }) {
-  return flops.generator + flops.scorer + flops.features;
+  return flops.generator + flops.scorer + flops.features + (flops.verifier ?? 0);
 }
 
 function element(name, text) {
