@@ -388,8 +388,8 @@ impl Folder {
         }
     }
 
-    /// The file or folder of this name (parts separated by `/`), if there is one. A name that is none
-    /// for [`plain_name`] finds nothing.
+    /// The file or folder of this name (parts separated by `/`, perhaps with `./` in front), if there is
+    /// one. A name that leads out of this folder finds nothing.
     pub fn find(&self, name: &str) -> Option<Location> {
         let name = plain_name(name)?;
         match self {
