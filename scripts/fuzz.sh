@@ -11,10 +11,12 @@ inputs=${1:-60000}
 export RUSTC_BOOTSTRAP=1 # the instrumentation is not stable
 options=(-O -a -s none)
 cargo fuzz build "${options[@]}"
+found=$(mktemp -d) # new inputs; the seeds are only read
+trap 'rm -rf "$found"' EXIT
 for target in $(cargo fuzz list); do
   echo "$target"
-  cargo fuzz run "${options[@]}" "$target" -- \
+  mkdir -p "$found/$target" "fuzz/corpus/$target"
+  cargo fuzz run "${options[@]}" "$target" "$found/$target" "fuzz/corpus/$target" -- \
     -runs="$inputs" -timeout=2 -rss_limit_mb=512 -seed=1 -print_final_stats=1 2>&1 |
     grep -E '^(stat::number_of_executed_units|stat::peak_rss_mb|SUMMARY|Done)|panicked|ERROR'
 done
-git clean -fdq fuzz/corpus

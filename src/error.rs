@@ -99,6 +99,21 @@ pub enum LoadError {
         /// The number and its place.
         found: String,
     },
+    /// A tensor has a weight that is too large for 8 bits.
+    #[error(
+        "{origin}: tensor `{tensor}`: expected weights of at most {most} in absolute value, \
+         as 8 bits can hold, found {found}"
+    )]
+    TooLarge {
+        /// The file.
+        origin: String,
+        /// The full name of the tensor in that file.
+        tensor: String,
+        /// The largest absolute value.
+        most: u32,
+        /// The number and its place.
+        found: String,
+    },
     /// The file does not hold weights in a known format.
     #[error("{}: expected weights (PyTorch, safetensors or GGUF), found {found}", path.display())]
     NotACheckpoint {
@@ -149,6 +164,7 @@ impl LoadError {
             Self::NotFinite { .. } => {
                 "the file is damaged, or its training diverged; download it again or use another"
             }
+            Self::TooLarge { .. } => "use the weights as they are, with --dtype f32 or bf16",
             Self::NotACheckpoint { hint, .. } => hint,
             Self::Damaged { .. } => "the file is damaged or cut short; download it again",
             Self::ForbiddenObject { .. } => {

@@ -10,6 +10,7 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tempfile::NamedTempFile;
@@ -22,6 +23,23 @@ const SLUG: usize = 80;
 /// Names of files that are not complete.
 const PART_PREFIX: &str = ".ttsvar-";
 const PART_SUFFIX: &str = ".part";
+
+/// The temporary files that this process is writing.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes all files that are being written, before the process ends. While the result is held, none is
+/// begun.
+pub fn remove_unfinished() -> impl Drop {
+    let unfinished = unfinished();
+    for path in &*unfinished {
+        let _ = fs::remove_file(path); // it may just have got its name
+    }
+    unfinished
+}
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Returns whether a file has a name of files that are being written. If no program writes any more,
 /// a kill has left it behind.
@@ -36,10 +54,7 @@ pub fn is_partial(name: &str) -> bool {
 /// The file cannot be written.
 pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
-    write_temporary(path, bytes)?
-        .persist(path)
-        .map_err(|error| error.error)?;
-    Ok(())
+    Temporary::write(path, bytes)?.persist(path)
 }
 
 /// The same for what `write` writes, for files that are too large for memory.
@@ -51,13 +66,22 @@ pub fn replace_with(
     write: impl FnOnce(&mut io::BufWriter<&mut fs::File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let path = path.as_ref();
-    let mut file = write_temporary(path, b"")?;
-    let mut out = io::BufWriter::new(file.as_file_mut());
+    let mut temporary = Temporary::write(path, b"")?;
+    let mut out = io::BufWriter::new(temporary.file.as_file_mut());
     write(&mut out)?;
     out.flush()?;
     drop(out);
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    temporary.persist(path)
+}
+
+/// The same with the bytes of another file.
+///
+/// # Errors
+/// `from` cannot be read, or the file cannot be written.
+pub fn replace_with_copy(path: impl AsRef<Path>, from: &Path) -> io::Result<()> {
+    const BUFFER: usize = 1 << 20;
+    let mut from = io::BufReader::with_capacity(BUFFER, fs::File::open(from)?);
+    replace_with(path, |out| io::copy(&mut from, out).map(drop))
 }
 
 /// The same as [`replace`], but keeps an existing file and returns `false` if there is one.
@@ -66,10 +90,10 @@ pub fn replace_with(
 /// The file cannot be written.
 pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
     let path = path.as_ref();
-    match write_temporary(path, bytes)?.persist_noclobber(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error.error),
+    match Temporary::write(path, bytes)?.persist_noclobber(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -85,7 +109,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
                 .with_hint("rename that folder, or choose another place"),
         );
     }
-    write_temporary(path, b"").map_err(Error::io(path))?;
+    Temporary::write(path, b"").map_err(Error::io(path))?;
     Ok(())
 }
 
@@ -102,24 +126,60 @@ pub fn check_folder(folder: &Path) -> Result<()> {
     Err(Error::file(file, "expected a folder, found a file").with_hint("choose another name"))
 }
 
-/// Writes a temporary file, with the permissions of a new file of this user.
-fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666)); // minus the umask
+/// A temporary file, which is removed unless it gets a name of its own.
+struct Temporary {
+    file: NamedTempFile,
+    _listed: Listed,
+}
+
+/// A place in [`UNFINISHED`].
+struct Listed(PathBuf);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        unfinished().retain(|path| *path != self.0);
     }
-    let mut file = builder
-        .prefix(PART_PREFIX)
-        .suffix(PART_SUFFIX)
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    Ok(file)
+}
+
+impl Temporary {
+    /// Writes a file into the folder of `path`, with the permissions of a new file of this user.
+    fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o666)); // minus the umask
+        }
+        builder.prefix(PART_PREFIX).suffix(PART_SUFFIX);
+        let mut temporary = {
+            let mut unfinished = unfinished();
+            let file = builder.tempfile_in(folder)?;
+            unfinished.push(file.path().to_owned());
+            let listed = Listed(file.path().to_owned());
+            Self {
+                file,
+                _listed: listed,
+            }
+        };
+        temporary.file.write_all(bytes)?;
+        Ok(temporary)
+    }
+
+    /// Gives it its name, in place of a file that has it.
+    fn persist(self, path: &Path) -> io::Result<()> {
+        let named = self.file.persist(path);
+        named.map(drop).map_err(|error| error.error)
+    }
+
+    /// The same, but it is an error if a file has that name.
+    fn persist_noclobber(self, path: &Path) -> io::Result<()> {
+        let named = self.file.persist_noclobber(path);
+        named.map(drop).map_err(|error| error.error)
+    }
 }
 
 /// Returns whether a file or folder is hidden, or one that a system leaves beside files.

@@ -75,7 +75,7 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, console: &Console) -> Result<(
     console.note(&format!("{}: already present", entry.name));
     if console.json {
         for (file, path) in files {
-            print_file(console, entry, file, &path)?;
+            print_file(console, entry, &file, &path)?;
         }
     }
     Ok(())

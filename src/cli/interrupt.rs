@@ -1,11 +1,19 @@
-//! Ctrl-C ends the program at once, but never in the middle of writing a file.
+//! Ctrl-C ends the program at once and leaves no part of a file: it waits for small files and removes
+//! large ones that are being written.
 
 use std::{
     io::Write,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::Duration,
 };
 
-/// Held while a file is being written.
+use crate::file;
+
+/// How long the program waits for its last message to be read.
+const LAST_MESSAGE: Duration = Duration::from_millis(200);
+
+/// Held while files that belong together are being written.
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// The action for the first interrupt, instead of exiting.
@@ -26,13 +34,24 @@ pub(super) fn install() {
             return instead();
         }
         let _done = lock();
-        let _ = writeln!(std::io::stderr(), "interrupted");
+        let _removed = file::remove_unfinished();
+        say_interrupted();
         std::process::exit(super::INTERRUPTED.into());
     });
     #[cfg(unix)]
     if outlives {
         hang_up::ignore();
     }
+}
+
+/// Prints a last message, unless nobody reads standard error: then printing would never end.
+fn say_interrupted() {
+    let (done, printed) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = writeln!(std::io::stderr(), "interrupted");
+        let _ = done.send(());
+    });
+    let _ = printed.recv_timeout(LAST_MESSAGE);
 }
 
 /// SIGHUP, which `ctrlc` handles as well.
@@ -63,7 +82,8 @@ pub(super) fn first(instead: impl FnOnce() + Send + 'static) {
     *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(instead));
 }
 
-/// Does work that Ctrl-C must wait for; it should only take milliseconds.
+/// Does work that Ctrl-C must wait for; it should only take milliseconds, and never write to standard
+/// output or standard error, which another program may leave unread.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     let _busy = lock();
     work()

@@ -6,6 +6,7 @@ mod bench;
 mod collect;
 mod console;
 mod convert;
+mod copying;
 mod doctor;
 mod eval;
 mod fetch;

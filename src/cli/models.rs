@@ -99,7 +99,7 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         Some(folder) => entry
             .presence(folder)
             .into_iter()
-            .map(|presence| file(presence.file, presence.found))
+            .map(|presence| file(&presence.file, presence.found))
             .collect(),
         None => entry
             .files

@@ -278,11 +278,11 @@ impl OutputTarget {
         bytes: &[u8],
         console: &Console,
     ) -> Result<PathBuf> {
+        if *self == Self::Stdout {
+            console.output(bytes)?;
+        }
         undisturbed(|| match self {
-            Self::Stdout => {
-                console.output(bytes)?;
-                Ok(PathBuf::from("standard output"))
-            }
+            Self::Stdout => Ok(PathBuf::from("standard output")),
             Self::File(path) => {
                 file::replace(path, bytes).map_err(Error::io(path))?;
                 Ok(path.clone())

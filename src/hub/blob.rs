@@ -337,6 +337,20 @@ impl Seek for BlobReader {
     }
 }
 
+/// The name of something inside a folder without `./` in front; `None` if it leads out of the folder or
+/// names the folder itself.
+pub(super) fn plain_name(name: &str) -> Option<String> {
+    let mut parts = vec![];
+    for part in Path::new(name).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
 /// Names and contents of files built into the program; names have `/` between their parts.
 pub type Embedded = &'static [(&'static str, &'static [u8])];
 
@@ -374,15 +388,10 @@ impl Folder {
         }
     }
 
-    /// The file or folder of this name (parts separated by `/`), if there is one. A name that leads
-    /// out of this folder finds nothing.
+    /// The file or folder of this name (parts separated by `/`, perhaps with `./` in front), if there is
+    /// one. A name that leads out of this folder finds nothing.
     pub fn find(&self, name: &str) -> Option<Location> {
-        let stays = Path::new(name)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        if !stays || name.is_empty() {
-            return None;
-        }
+        let name = plain_name(name)?;
         match self {
             Self::Disk(path) => {
                 let path = path.join(name);
@@ -393,7 +402,7 @@ impl Folder {
                 prefix,
                 files,
             } => {
-                let full = format!("{prefix}{}", name.trim_end_matches('/'));
+                let full = format!("{prefix}{name}");
                 if let Some((_, bytes)) = files.iter().find(|(n, _)| *n == full) {
                     return Some(Location::File(Blob::Memory {
                         name: format!("{set}/{full}"),

@@ -69,6 +69,13 @@ fn require_folder(folder: &Path, hint: &str) -> Result<()> {
     Err(Error::file(folder, message).with_hint(hint))
 }
 
+/// Returns whether a file is a configuration, a vocabulary or a description, by its name.
+pub fn is_text(name: &str) -> bool {
+    const ENDINGS: [&str; 5] = ["json", "yaml", "txt", "model", "toml"];
+    let ending = Path::new(name).extension().unwrap_or_default();
+    ENDINGS.iter().any(|known| ending == *known) && !name.ends_with(".index.json")
+}
+
 /// The files of a bundle on disk.
 pub struct Convertible {
     /// The folder in which they are.
@@ -513,12 +520,17 @@ impl Bundle {
                 matches!(entry.used, catalog::Use::Scorer | catalog::Use::Features)
             });
             others.extend(entries.filter_map(|entry| entry.whole(self.folder())));
-            others.extend(self.generator_config().ok().map(Location::File));
         } else {
-            let names = self.description.files().into_iter();
-            let names = names.chain([FILE, "config.json"]);
+            // Configurations and vocabularies may have their usual names, which no key repeats.
+            let beside = self.folder().names();
+            let beside = beside
+                .iter()
+                .map(String::as_str)
+                .filter(|name| is_text(name));
+            let names = self.description.files().into_iter().chain(beside);
             others.extend(names.filter_map(|name| self.folder().find(name)));
         }
+        others.extend(self.generator_config().ok().map(Location::File));
         let networks_at: Vec<PathBuf> = networks.iter().map(|(at, _)| at.path()).collect();
         others.retain(|location| !networks_at.contains(&location.path()));
         Ok(Convertible {

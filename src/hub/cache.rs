@@ -1,6 +1,6 @@
 //! Revisions in a Hugging Face cache: `models--OWNER--NAME/snapshots/REVISION`.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use super::blob::{Folder, Location};
 
@@ -25,14 +25,24 @@ fn current_revision(repository: &Folder) -> Option<Folder> {
     }
 }
 
+/// The folder of the revision that a file in a cache belongs to.
+fn revision(file: &Path) -> Option<&Path> {
+    file.ancestors().find(|folder| {
+        let above = folder.parent();
+        above.is_some_and(|above| above.ends_with("snapshots"))
+    })
+}
+
+/// Returns whether no two of these files come from different revisions.
+pub(super) fn are_of_one_revision<'p>(files: impl IntoIterator<Item = &'p Path>) -> bool {
+    let revisions: HashSet<&Path> = files.into_iter().filter_map(revision).collect();
+    revisions.len() <= 1
+}
+
 /// Reports a file that was read from one of several revisions of a Hugging Face cache of which none
 /// is marked as current.
 pub fn unmarked_revision(file: &Path) -> Option<String> {
-    let snapshot = file.ancestors().find(|folder| {
-        folder
-            .parent()
-            .is_some_and(|parent| parent.ends_with("snapshots"))
-    })?;
+    let snapshot = revision(file)?;
     let repository = Folder::Disk(snapshot.parent()?.parent()?.to_owned());
     let Some(Location::Folder(snapshots)) = repository.find("snapshots") else {
         return None;

@@ -7,7 +7,7 @@ use super::{
     gguf_file::{self, GgufFile},
     legacy_torch_file::{self, LegacyTorchFile},
     safetensors_file::SafetensorsFile,
-    sharded::Sharded,
+    sharded::{self, Sharded},
     state_dict::{self, Wanted},
     torch_file::TorchFile,
 };
@@ -152,22 +152,50 @@ const WHOLE: [&str; 5] = [
     "model.bin",
 ];
 
+/// The end of the name of an index of shards.
+const INDEX: &str = ".index.json";
+
+/// Returns whether a file is an index of shards, by its name.
+pub(super) fn is_index(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(INDEX)
+}
+
+/// Returns whether a file is one of several with the weights of a model, by its name:
+/// `model-00001-of-00002.safetensors`.
+fn is_shard(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let total = name.rsplit_once("-of-").and_then(|(_, rest)| {
+        let digits = rest.split('.').next()?;
+        digits.parse::<u32>().ok()
+    });
+    total.is_some_and(|total| total > 1)
+}
+
 fn open_folder(folder: &Folder) -> Result<OpenFile> {
+    let file = weights_of(folder)?;
+    match is_index(file.path()) {
+        true => Ok(OpenFile::new(Sharded::open(folder, &file)?)),
+        false => open_file(file),
+    }
+}
+
+/// The file with the weights of a folder, or the index of its shards.
+///
+/// # Errors
+/// There is none, or it is not clear which one it is.
+pub(super) fn weights_of(folder: &Folder) -> Result<Blob> {
     if let Some(blob) = WHOLE.iter().take(3).find_map(|name| folder.file(name)) {
-        return open_file(blob);
+        return Ok(blob);
     }
     let names = folder.names();
-    for ending in [".safetensors.index.json", ".bin.index.json"] {
-        if let Some(index) = names
-            .iter()
-            .find(|name| name.ends_with(ending))
-            .and_then(|name| folder.file(name))
-        {
-            return Ok(OpenFile::new(Sharded::open(folder, &index)?));
-        }
-    }
-    if let Some(blob) = WHOLE.iter().skip(3).find_map(|name| folder.file(name)) {
-        return open_file(blob);
+    let indexes = [".safetensors", ".bin"].map(|kind| format!("{kind}{INDEX}"));
+    let index = indexes
+        .iter()
+        .find_map(|end| names.iter().find(|name| name.ends_with(end)));
+    let blob = index.and_then(|name| folder.file(name));
+    let blob = blob.or_else(|| WHOLE.iter().skip(3).find_map(|name| folder.file(name)));
+    if let Some(blob) = blob {
+        return Ok(blob);
     }
     let endings = [".safetensors", ".gguf", ".pth", ".pt", ".bin"];
     let weights: Vec<&String> = names
@@ -175,8 +203,29 @@ fn open_folder(folder: &Folder) -> Result<OpenFile> {
         .filter(|name| endings.iter().any(|end| name.ends_with(end)))
         .collect();
     match weights.as_slice() {
-        [only] => open_file(folder.require(only)?),
+        [only] => folder.require(only),
         found => Err(no_weights(folder, found)),
+    }
+}
+
+/// What is missing of weights in several files: shards that the index names, or the index, which is
+/// downloaded last. Other faults of them are found when they are opened.
+pub(super) fn missing_parts(location: &Location) -> Vec<String> {
+    match location {
+        Location::File(blob) => match blob.path().parent() {
+            Some(folder) if is_index(blob.path()) => {
+                sharded::missing_shards(&Folder::Disk(folder.to_owned()), blob)
+            }
+            _ => vec![],
+        },
+        Location::Folder(folder) => match weights_of(folder) {
+            Ok(file) if is_index(file.path()) => sharded::missing_shards(folder, &file),
+            Ok(file) if !is_shard(file.path()) => vec![],
+            _ => match folder.names().iter().any(|name| is_shard(name.as_ref())) {
+                true => vec![format!("*{INDEX}")],
+                false => vec![],
+            },
+        },
     }
 }
 

@@ -1,7 +1,14 @@
 //! Requests to Hugging Face, or to the server that `HF_ENDPOINT` names. The user's token goes to that
 //! server only, never to another one to which it redirects, and is never printed.
 
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{
+    env, fs,
+    io::{self, Read},
+    path::PathBuf,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
 
 use ureq::{
     Agent, Body,
@@ -16,10 +23,17 @@ const ENDPOINT: &str = "https://huggingface.co";
 /// Redirects that are followed.
 const MOST_REDIRECTS: usize = 10;
 
-/// Limits for connecting and for the first byte of an answer; a download may take as long as it
-/// needs.
+/// Limits for connecting and for the first byte of an answer.
 const CONNECT: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// The longest time without any byte, unless `HF_HUB_DOWNLOAD_TIMEOUT` sets another; a download may
+/// take as long as it needs.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Bytes that are read at a time, and how many such parts may wait to be taken.
+const PART: usize = 1 << 16;
+const PARTS: usize = 16;
 
 /// A client.
 pub(super) struct Client {
@@ -27,6 +41,8 @@ pub(super) struct Client {
     endpoint: Uri,
     token: Option<String>,
     offline: bool,
+    /// The longest time without any byte.
+    idle: Duration,
 }
 
 /// An answer with a status of success.
@@ -35,6 +51,82 @@ pub(super) struct Answer {
     pub headers: HeaderMap,
     /// The answer at the end of all redirects.
     pub response: Response<Body>,
+    idle: Duration,
+}
+
+impl Answer {
+    /// The bytes of the answer.
+    pub fn into_body(self) -> Bytes {
+        let (send, parts) = sync_channel(PARTS);
+        let body = self.response.into_body().into_reader();
+        // A read has no limit of time. A thread whose server sends nothing is left behind.
+        thread::spawn(move || read_parts(body, &send));
+        Bytes {
+            parts,
+            idle: self.idle,
+        }
+    }
+}
+
+/// Reads until the end, an error, or the time when nobody takes the parts any more.
+fn read_parts(mut body: impl Read, send: &SyncSender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut part = vec![0; PART];
+        let read = match body.read(&mut part) {
+            Ok(0) => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read,
+        };
+        let is_last = read.is_err();
+        let part = read.map(|bytes| {
+            part.truncate(bytes);
+            part
+        });
+        if send.send(part).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// The bytes of an answer, part by part.
+pub(super) struct Bytes {
+    parts: Receiver<io::Result<Vec<u8>>>,
+    idle: Duration,
+}
+
+impl Bytes {
+    /// The next part; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection breaks off, or nothing comes for too long.
+    pub fn next_part(&mut self) -> Result<Option<Vec<u8>>, RequestError> {
+        match self.parts.recv_timeout(self.idle) {
+            Ok(Ok(part)) => Ok(Some(part)),
+            Ok(Err(error)) => Err(RequestError::Broken(error.to_string())),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = self.idle.as_secs();
+                let message = format!("the server sent nothing for {seconds} s");
+                Err(RequestError::Broken(message))
+            }
+        }
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// As [`Bytes::next_part`], or there are more than `most`.
+    pub fn all(mut self, most: usize) -> Result<Vec<u8>, RequestError> {
+        let mut all = vec![];
+        while let Some(part) = self.next_part()? {
+            all.extend(part);
+            if all.len() > most {
+                let message = format!("the answer has more than {most} bytes");
+                return Err(RequestError::Broken(message));
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// A failed request.
@@ -80,6 +172,7 @@ impl Client {
                 })?,
             token: token()?,
             offline: is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE"),
+            idle: idle()?,
         })
     }
 
@@ -124,6 +217,7 @@ impl Client {
             return Ok(Answer {
                 headers: headers.unwrap_or_default(),
                 response,
+                idle: self.idle,
             });
         }
         Err(RequestError::Broken("too many redirects".to_owned()))
@@ -197,6 +291,22 @@ fn token_file() -> Option<PathBuf> {
         None => env::home_dir()?.join(".cache"),
     };
     Some(cache.join("huggingface").join("token"))
+}
+
+/// The longest time without any byte.
+fn idle() -> Result<Duration> {
+    const NAME: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
+    let Some(given) = variable(NAME) else {
+        return Ok(IDLE);
+    };
+    match given.parse() {
+        Ok(0) => Ok(IDLE), // as Hugging Face's own tools read it
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => Err(
+            Error::input(format!("expected whole seconds in {NAME}, found `{given}`"))
+                .with_hint(format!("set it to a number such as 60, or unset {NAME}")),
+        ),
+    }
 }
 
 /// A variable that is set and not blank.

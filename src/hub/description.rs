@@ -7,7 +7,7 @@ use serde::{
     de::{SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::blob::Blob;
+use super::blob::{Blob, plain_name};
 use crate::{Error, Result, options::Options};
 
 /// The contents of a `bundle.toml`. Paths are names inside the bundle's folder.
@@ -288,6 +288,14 @@ impl Description {
             return Some(fault(
                 "`name` and the names of files must not be empty",
                 "write a name between the quotation marks",
+            ));
+        }
+        let files = self.files().into_iter();
+        if let Some(name) = files.clone().find(|name| plain_name(name).is_none()) {
+            let name = name.escape_debug();
+            return Some(fault(
+                format!("names of files must lie inside the bundle's folder, not `{name}`"),
+                "copy or link the file into the folder, and name it there, without `..`",
             ));
         }
         let mut heads: Vec<Option<usize>> = self.scorer.iter().map(|s| s.heads).collect();

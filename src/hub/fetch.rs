@@ -3,9 +3,11 @@
 //! downloads are resumed, and files are checked.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Component, Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use hf_hub::{Cache, CacheRepo};
@@ -15,9 +17,19 @@ use sha2::{Digest, Sha256};
 use super::{
     blob::Folder,
     catalog::{Entry, Source},
+    checkpoint::is_index,
     client::{Answer, Client, RequestError},
 };
 use crate::{Error, Result};
+
+/// How often a download that broke off goes on by itself.
+const RESUMES: usize = 3;
+
+/// The pause before it goes on.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Bytes that the description of a repository has at most.
+const MOST_DESCRIPTION: usize = 64 << 20;
 
 /// Receives the progress of a download.
 pub trait Progress {
@@ -57,6 +69,8 @@ pub struct Hub {
 /// A repository's answer on its files.
 #[derive(Deserialize)]
 struct RepositoryInfo {
+    /// The commit that they belong to.
+    sha: String,
     siblings: Vec<RepositoryFile>,
 }
 
@@ -65,10 +79,28 @@ struct RepositoryFile {
     rfilename: String,
 }
 
+/// The files of an entry in one revision of its repository.
+struct Revision {
+    repository: String,
+    commit: String,
+    files: Vec<String>,
+}
+
 /// What a repository announces of a file.
 struct Announced {
-    commit: String,
     etag: String,
+    bytes: u64,
+}
+
+/// A file on its way.
+struct Download<'d> {
+    /// Its path on the server.
+    path: String,
+    /// Where the bytes that came are.
+    begun: &'d Path,
+    /// Its name in the repository, for progress.
+    file: &'d str,
+    /// All of its bytes.
     bytes: u64,
 }
 
@@ -87,7 +119,8 @@ impl Hub {
         })
     }
 
-    /// Downloads all files of an entry, unless they exist already.
+    /// Downloads all files of an entry, unless they exist already. All of them are of the revision that
+    /// the repository has at the beginning, and it counts as the current one once all are there.
     ///
     /// # Errors
     /// The entry is not on Hugging Face, or a download fails.
@@ -95,18 +128,21 @@ impl Hub {
         if let Source::Elsewhere(place) = entry.source {
             return Err(self.elsewhere(entry, place));
         }
-        for file in self.files(entry)? {
-            let place = self.fetch(entry, &file, progress)?;
-            progress.arrived(entry, &file, &place)?;
+        let revision = self.revision(entry)?;
+        for file in &revision.files {
+            let place = self.fetch(entry, &revision, file, progress)?;
+            progress.arrived(entry, file, &place)?;
         }
-        Ok(())
+        let local = self.cache.model(revision.repository);
+        let marked = local.create_ref(&revision.commit);
+        marked.map_err(Error::io(&self.folder))
     }
 
     /// The error for an entry that is not on Hugging Face.
     fn elsewhere(&self, entry: &Entry, place: &str) -> Error {
         let presence = entry.presence(&Folder::Disk(self.cache.path().clone()));
         let missing = presence.iter().filter(|file| file.found.is_none());
-        let missing: Vec<&str> = missing.map(|file| file.file).collect();
+        let missing: Vec<&str> = missing.map(|file| file.file.as_str()).collect();
         let message = format!("is not on Hugging Face; it is published by {place}");
         Error::input(message).with_hint(format!(
             "download {} there and put it into {} or its sub-folder `{}`",
@@ -116,21 +152,24 @@ impl Hub {
         ))
     }
 
-    /// The files of an entry as its repository has them: of alternatives the first, of shards and
+    /// The files of an entry as its repository has them now: of alternatives the first, of shards and
     /// folders all.
     ///
     /// # Errors
     /// The entry is not on Hugging Face, the repository cannot be asked, or lacks a file.
-    fn files(&self, entry: &Entry) -> Result<Vec<String>> {
-        let path = format!("api/models/{}/revision/main", repository(entry)?);
+    fn revision(&self, entry: &Entry) -> Result<Revision> {
+        let repository = repository(entry)?;
+        let path = format!("api/models/{repository}/revision/main");
         let answer = self.client.get(&path, None);
-        let mut answer = answer.map_err(|error| refused(entry, &error))?;
-        let info: RepositoryInfo = answer.response.body_mut().read_json().map_err(|error| {
-            refused(
-                entry,
-                &RequestError::Broken(format!("unexpected response: {error}")),
-            )
-        })?;
+        let body = answer.and_then(|answer| answer.into_body().all(MOST_DESCRIPTION));
+        let body = body.map_err(|error| refused(entry, &error))?;
+        let unexpected = |what| refused(entry, &RequestError::Broken(what));
+        let info: RepositoryInfo = serde_json::from_slice(&body)
+            .map_err(|error| unexpected(format!("unexpected response: {error}")))?;
+        if !stays(&info.sha) || info.sha.contains(['/', '\\']) {
+            let name = info.sha.escape_debug();
+            return Err(unexpected(format!("`{name}` is not the name of a commit")));
+        }
         let there: Vec<String> = info
             .siblings
             .into_iter()
@@ -148,52 +187,65 @@ impl Hub {
                     .with_hint("the files may have been moved; download them by hand")
             })?);
         }
-        Ok(files)
+        Ok(Revision {
+            repository,
+            commit: info.sha,
+            files,
+        })
     }
 
     /// Downloads one of these files, unless it exists already, and returns its path.
     ///
     /// # Errors
     /// The download fails, or the file does not match its announced size or checksum.
-    fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
-        let name = repository(entry)?;
-        let path = format!("{name}/resolve/main/{}", percent_encoded(file));
-        let local = self.cache.model(name);
+    fn fetch(
+        &self,
+        entry: &Entry,
+        revision: &Revision,
+        file: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf> {
+        let Revision {
+            repository, commit, ..
+        } = revision;
+        let path = format!("{repository}/resolve/{commit}/{}", percent_encoded(file));
+        let local = self.cache.model(repository.clone());
         let about = self.announced(entry, &path)?;
-        if ![&about.etag, &about.commit]
-            .into_iter()
-            .all(|name| stays(name))
-        {
+        if !stays(&about.etag) {
             return Err(Error::input(format!(
                 "{}: the name `{file}` points outside the repository",
                 entry.source
             )));
         }
-        let has =
-            |place: &Path, bytes: u64| fs::metadata(place).is_ok_and(|found| found.len() >= bytes);
-        if let Some(place) = local.get(file).filter(|place| has(place, about.bytes)) {
+        let place = local.pointer_path(commit).join(file);
+        if has(&place, about.bytes) {
             return Ok(place);
         }
-        // A complete partial file would lead to a request for zero bytes, which servers refuse.
-        let blob = blob_path(&local, &about);
-        let begun = blob.with_extension("part");
-        if has(&begun, about.bytes) {
-            fs::remove_file(&begun).map_err(Error::io(&begun))?;
-        }
+        let blob = blob_path(&local, commit, &about.etag);
         create_parent(&blob)?;
-        let lock = lock(&blob)?;
-        progress.begin(file, about.bytes)?;
-        self.download(entry, &path, &begun, progress)?;
-        let size = fs::metadata(&begun).map_err(Error::io(&begun))?.len();
-        if size != about.bytes || !sum_fits(&begun, &about.etag)? {
-            let _ = fs::remove_file(&begun); // it would be resumed
-            return Err(
-                Error::file(&blob, "was not downloaded completely").with_hint("fetch it again")
-            );
+        // Another process may have downloaded the file, and even linked it, until the lock is ours.
+        let _lock = lock(&blob)?;
+        if has(&place, about.bytes) {
+            return Ok(place);
         }
-        fs::rename(&begun, &blob).map_err(Error::io(&blob))?;
-        drop(lock);
-        link(&local, &about, file, &blob)
+        if !has(&blob, about.bytes) {
+            let begun = blob.with_extension("part");
+            let download = Download {
+                path,
+                begun: &begun,
+                file,
+                bytes: about.bytes,
+            };
+            self.download(entry, &download, progress)?;
+            if !has(&begun, about.bytes) || !sum_fits(&begun, &about.etag)? {
+                let _ = fs::remove_file(&begun); // it would be resumed
+                return Err(Error::file(&blob, "was not downloaded completely")
+                    .with_hint("run the command again"));
+            }
+            fs::rename(&begun, &blob).map_err(Error::io(&blob))?;
+        }
+        link(&place, file, &blob)?;
+        Ok(place)
     }
 
     /// Asks for the size and the sum of a file.
@@ -207,46 +259,84 @@ impl Hub {
         let missing = |name| refused(entry, &RequestError::Broken(format!("no {name} came")));
         let etag = header("x-linked-etag").or_else(|| header("etag"));
         Ok(Announced {
-            commit: header("x-repo-commit").ok_or_else(|| missing("commit"))?,
             etag: etag.ok_or_else(|| missing("checksum"))?,
             bytes: announced_bytes(&answer).ok_or_else(|| missing("size"))?,
         })
     }
 
-    /// Downloads a file, or the rest of it if it was begun.
+    /// Downloads a file, or the rest of it if it was begun. Goes on by itself a few times if the
+    /// connection breaks off.
     fn download(
         &self,
         entry: &Entry,
-        path: &str,
-        begun: &Path,
+        download: &Download<'_>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let mut file = OpenOptions::new()
+        let Download { begun, bytes, .. } = *download;
+        let mut out = OpenOptions::new()
             .append(true)
             .create(true)
             .open(begun)
             .map_err(Error::io(begun))?;
-        let start = file.metadata().map_err(Error::io(begun))?.len();
-        let answer = self.client.get(path, Some(&format!("bytes={start}-")));
-        let answer = answer.map_err(|error| refused(entry, &error))?;
+        let mut resumes = 0;
+        loop {
+            let mut start = out.metadata().map_err(Error::io(begun))?.len();
+            if start == bytes {
+                return Ok(());
+            }
+            if start > bytes {
+                out.set_len(0).map_err(Error::io(begun))?; // begun for something else
+                start = 0;
+            }
+            progress.begin(download.file, bytes)?;
+            match self.download_rest(download, start, &mut out, progress)? {
+                Ok(()) => return Ok(()),
+                Err(RequestError::Broken(_)) if resumes < RESUMES => {
+                    resumes += 1;
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(refused(entry, &error)),
+            }
+        }
+    }
+
+    /// Downloads a file from byte `start` on. The inner error is one of the connection.
+    fn download_rest(
+        &self,
+        download: &Download<'_>,
+        start: u64,
+        out: &mut File,
+        progress: &mut dyn Progress,
+    ) -> Result<Result<(), RequestError>> {
+        let Download { begun, bytes, .. } = *download;
+        let range = format!("bytes={start}-");
+        let answer = match self.client.get(&download.path, Some(&range)) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut came = 0;
         if answer.response.headers().contains_key("content-range") {
+            came = start;
             progress.came(start)?;
         } else {
-            file.set_len(0).map_err(Error::io(begun))?; // everything is sent again
+            out.set_len(0).map_err(Error::io(begun))?; // everything is sent again
         }
-        let mut body = answer.response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 16];
+        let broken = |message: &str| Ok(Err(RequestError::Broken(message.to_owned())));
+        let mut body = answer.into_body();
         loop {
-            let bytes = match body.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(refused(entry, &RequestError::Broken(error.to_string())));
+            match body.next_part() {
+                Ok(Some(part)) => {
+                    came += part.len() as u64;
+                    if came > bytes {
+                        return broken("more bytes came than were announced");
+                    }
+                    out.write_all(&part).map_err(Error::io(begun))?;
+                    progress.came(part.len() as u64)?;
                 }
-            };
-            file.write_all(&buffer[..bytes]).map_err(Error::io(begun))?;
-            progress.came(bytes as u64)?;
+                Ok(None) if came < bytes => return broken("the answer ended too early"),
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
     }
 }
@@ -258,38 +348,49 @@ fn announced_bytes(answer: &Answer) -> Option<u64> {
 }
 
 /// The place of a file's bytes, beside the folder `snapshots`.
-fn blob_path(local: &CacheRepo, about: &Announced) -> PathBuf {
-    let snapshot = local.pointer_path(&about.commit);
+fn blob_path(local: &CacheRepo, commit: &str, etag: &str) -> PathBuf {
+    let snapshot = local.pointer_path(commit);
     let repository = snapshot.ancestors().nth(2).unwrap_or(&snapshot);
-    repository.join("blobs").join(&about.etag)
+    repository.join("blobs").join(etag)
 }
 
-/// Shows a downloaded file under its name in the snapshot of its commit.
-fn link(local: &CacheRepo, about: &Announced, file: &str, blob: &Path) -> Result<PathBuf> {
-    let place = local.pointer_path(&about.commit).join(file);
-    create_parent(&place)?;
-    let _ = fs::remove_file(&place); // a link whose file is gone
+/// Returns whether a file is there with this size.
+fn has(path: &Path, bytes: u64) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() == bytes)
+}
+
+/// Shows a downloaded file in the snapshot of its commit, where its name is `file`.
+fn link(place: &Path, file: &str, blob: &Path) -> Result<()> {
+    create_parent(place)?;
+    let _ = fs::remove_file(place); // a link whose file is gone
     #[cfg(unix)]
     {
         let up = "../".repeat(2 + file.matches('/').count());
-        let target = format!("{up}blobs/{}", about.etag);
-        std::os::unix::fs::symlink(target, &place).map_err(Error::io(&place))?;
+        let blob = blob.file_name().unwrap_or_default().to_string_lossy();
+        let target = format!("{up}blobs/{blob}");
+        std::os::unix::fs::symlink(target, place).map_err(Error::io(place))
     }
     #[cfg(not(unix))]
-    fs::rename(blob, &place).map_err(Error::io(&place))?;
-    local.create_ref(&about.commit).map_err(Error::io(blob))?;
-    Ok(place)
+    {
+        let _ = file;
+        fs::rename(blob, place).map_err(Error::io(place))
+    }
 }
 
-/// Locks a file that is being downloaded, as Hugging Face's own tools do.
+/// Locks a file that is being downloaded against other processes of this program. Hugging Face's own
+/// tools have locks of another kind, in the folder `.locks`, and do not look at this one.
 fn lock(blob: &Path) -> Result<File> {
     let path = blob.with_extension("lock");
     let file = File::create(&path).map_err(Error::io(&path))?;
-    file.try_lock().map_err(|_| {
-        Error::file(&path, "another program is downloading this file")
-            .with_hint("wait until it is done")
-    })?;
-    Ok(file)
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            &path,
+            "another process is downloading this file",
+        )
+        .with_hint("wait until it is done, then run the command again")),
+        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+    }
 }
 
 fn create_parent(path: &Path) -> Result<()> {
@@ -322,15 +423,14 @@ fn repository(entry: &Entry) -> Result<String> {
 }
 
 /// The existing files that belong to a name: the file itself and, for an index, its shards; or all
-/// files of a folder.
+/// files of a folder. An index comes last: where it is, a download is most likely complete.
 fn files_for_name(name: &str, there: &[String]) -> Vec<String> {
     let below = format!("{name}/");
     if !there.iter().any(|file| file == name) {
-        return there
-            .iter()
-            .filter(|file| file.starts_with(&below))
-            .cloned()
-            .collect();
+        let files = there.iter().filter(|file| file.starts_with(&below));
+        let mut files: Vec<String> = files.cloned().collect();
+        files.sort_by_key(|file| is_index(file.as_ref()));
+        return files;
     }
     let shard = |file: &&String| {
         let (stem, end) = name.strip_suffix(".index.json")?.rsplit_once('.')?;
@@ -341,8 +441,9 @@ fn files_for_name(name: &str, there: &[String]) -> Vec<String> {
             .then_some(())
     };
     let shards = there.iter().filter(|file| shard(file).is_some());
-    std::iter::once(name.to_owned())
-        .chain(shards.cloned())
+    shards
+        .cloned()
+        .chain(std::iter::once(name.to_owned()))
         .collect()
 }
 
@@ -392,6 +493,7 @@ fn refused(entry: &Entry, error: &RequestError) -> Error {
         names.join(", "),
         entry.name
     );
+    let again = format!("run the command again, which resumes the download; or {by_hand}");
     let source = entry.source;
     match error {
         RequestError::Offline => Error::input(format!(
@@ -407,13 +509,14 @@ fn refused(entry: &Entry, error: &RequestError) -> Error {
                 (401 | 403, false) => {
                     format!("set HF_TOKEN to a token that has access, or {by_hand}")
                 }
+                (429 | 500.., _) => again,
                 _ => by_hand,
             };
             Error::input(format!("{source} answered {status}")).with_hint(hint)
         }
         RequestError::Broken(what) => {
             let what = what.replace('\n', " ");
-            Error::input(format!("{source} cannot be reached: {what}")).with_hint(by_hand)
+            Error::input(format!("{source} cannot be reached: {what}")).with_hint(again)
         }
     }
 }
@@ -432,19 +535,27 @@ mod tests {
         let more = [
             "model-00002-of-00002.safetensors",
             "model-x.bin",
-            "weights/a.safetensors",
+            "weights/a.index.json",
             "weights/b.json",
+            "weights/z.safetensors",
         ];
         let there: Vec<String> = there.iter().chain(&more).map(ToString::to_string).collect();
         assert_eq!(files_for_name("config.json", &there), ["config.json"]);
+        let index = "model.safetensors.index.json";
+        let shards = [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ];
         assert_eq!(
-            files_for_name("model.safetensors.index.json", &there).len(),
-            3
+            files_for_name(index, &there),
+            [&shards[..], &[index]].concat()
         );
-        assert_eq!(
-            files_for_name("weights", &there),
-            ["weights/a.safetensors", "weights/b.json"]
-        );
+        let folder = [
+            "weights/b.json",
+            "weights/z.safetensors",
+            "weights/a.index.json",
+        ];
+        assert_eq!(files_for_name("weights", &there), folder);
         assert!(
             files_for_name("model", &there).is_empty()
                 && files_for_name("none.pth", &there).is_empty()

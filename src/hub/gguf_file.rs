@@ -1,7 +1,7 @@
 //! GGUF files: a header with settings, names, types, shapes and places, then the numbers.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Tensors in f32, f16, bf16
-//! and all quantised types of the tensor library can be read; quantised ones are read as f32, which
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Tensors in f64, f32, f16, bf16,
+//! i64, i32, i16 and all quantised types of the tensor library can be read; quantised ones are read as f32, which
 //! a network kept in 8 bits turns back into the same integers of `q8_0`. Files of T5 encoders
 //! that llama.cpp wrote have names of its own, which become those of the original.
 
@@ -28,10 +28,10 @@ use crate::{
 pub(super) const MAGIC: &[u8] = b"GGUF";
 
 /// Bytes that the longest name may have; the format allows 64.
-const LONGEST_NAME: u64 = 512;
+pub(super) const LONGEST_NAME: usize = 512;
 
 /// Axes of a tensor, at most, as in the format.
-const MOST_AXES: u32 = 4;
+pub(super) const MOST_AXES: usize = 4;
 
 /// The alignment of tensors unless the settings say otherwise.
 pub(super) const ALIGNMENT: u64 = 32;
@@ -51,7 +51,7 @@ pub(super) enum Kind {
 }
 
 /// The kinds that can be read, with their numbers in files.
-const KINDS: [(u32, Kind); 14] = [
+const KINDS: [(u32, Kind); 17] = [
     (0, Kind::Plain(DType::F32)),
     (1, Kind::Plain(DType::F16)),
     (2, Kind::Quantised(GgmlDType::Q4_0)),
@@ -64,15 +64,20 @@ const KINDS: [(u32, Kind); 14] = [
     (12, Kind::Quantised(GgmlDType::Q4K)),
     (13, Kind::Quantised(GgmlDType::Q5K)),
     (14, Kind::Quantised(GgmlDType::Q6K)),
+    (25, Kind::Plain(DType::I16)),
+    (26, Kind::Plain(DType::I32)),
+    (27, Kind::Plain(DType::I64)),
     (28, Kind::Plain(DType::F64)),
     (30, Kind::Plain(DType::BF16)),
 ];
 
 impl Kind {
-    /// The kind with this number in files; otherwise the number.
-    fn from_number(number: u32) -> Result<Self, u32> {
+    /// The kind with this number in files; otherwise its name for messages.
+    fn from_number(number: u32) -> Result<Self, String> {
         let found = KINDS.iter().find(|(other, _)| *other == number);
-        found.map(|(_, kind)| *kind).ok_or(number)
+        found
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| format!("GGUF type {number}"))
     }
 
     /// Its number in files.
@@ -115,8 +120,8 @@ pub struct GgufFile {
 
 struct Entry {
     shape: Vec<usize>,
-    /// Otherwise the number of a type that cannot be read.
-    kind: Result<Kind, u32>,
+    /// Otherwise why it cannot be read, such as its type.
+    kind: Result<Kind, String>,
     /// First byte in the file.
     start: u64,
     bytes: u64,
@@ -127,7 +132,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// The header is damaged or of an unknown version, a name is duplicated, or a tensor ends
-    /// beyond the file.
+    /// beyond the file. Tensors that the format does not allow are errors only where they are read.
     pub fn open(blob: Blob) -> Result<Self> {
         let size = blob.len()?;
         let header = Header::read(&blob, size)
@@ -137,7 +142,7 @@ impl GgufFile {
         for described in header.tensors {
             let name = original_name(&described.name);
             let entry = described
-                .entry(header.data, size)
+                .entry(&header.data, size)
                 .map_err(|(expected, found)| {
                     Error::from(LoadError::Tensor {
                         origin: blob.path().display().to_string(),
@@ -172,9 +177,9 @@ impl TensorSource for GgufFile {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         self.tensors.get(name).map(|entry| TensorInfo {
             shape: entry.shape.clone(),
-            element: match entry.kind {
+            element: match &entry.kind {
                 Ok(kind) => StoredType::Readable(kind.read_as()),
-                Err(number) => StoredType::Unreadable(unreadable(number)),
+                Err(reason) => StoredType::Unreadable(reason.clone()),
             },
         })
     }
@@ -219,9 +224,9 @@ impl GgufFile {
     fn readable(&self, name: &str) -> Result<(&Entry, Kind)> {
         let entry = self.tensors.get(name);
         let entry = entry.ok_or_else(|| super::absent(self, name))?;
-        match entry.kind {
-            Ok(kind) => Ok((entry, kind)),
-            Err(number) => Err(super::unreadable(self, name, &unreadable(number))),
+        match &entry.kind {
+            Ok(kind) => Ok((entry, *kind)),
+            Err(reason) => Err(super::unreadable(self, name, reason)),
         }
     }
 
@@ -231,11 +236,6 @@ impl GgufFile {
         self.file.fill(entry.start, &mut bytes)?;
         Ok(bytes)
     }
-}
-
-/// A type that cannot be read, for messages.
-fn unreadable(number: u32) -> String {
-    format!("GGUF type {number}")
 }
 
 /// The name that a tensor of a T5 encoder has outside llama.cpp (its `tensor_mapping.py`); other
@@ -273,30 +273,38 @@ fn original_name(name: &str) -> String {
 /// What the header says.
 struct Header {
     tensors: Vec<Described>,
-    /// The first byte of the numbers.
-    data: u64,
+    data: Data,
+}
+
+/// The numbers of all tensors.
+struct Data {
+    /// Their first byte in the file.
+    start: u64,
+    alignment: u64,
 }
 
 /// A tensor as the header describes it.
 struct Described {
     name: String,
     shape: Vec<u64>,
-    number: u32,
+    /// Otherwise why it cannot be read.
+    kind: Result<Kind, String>,
     offset: u64,
 }
 
 impl Described {
-    /// The tensor in a file of `size` bytes whose numbers begin at byte `data`; the error holds the
-    /// expected and the found.
-    fn entry(self, data: u64, size: u64) -> Result<Entry, (String, String)> {
-        let kind = Kind::from_number(self.number);
+    /// The tensor in a file of `size` bytes; the error holds the expected and the found.
+    fn entry(self, data: &Data, size: u64) -> Result<Entry, (String, String)> {
         let shape: Vec<usize> = self.shape.iter().map(|size| *size as usize).collect();
-        let start = data.checked_add(self.offset).filter(|start| *start <= size);
-        let Some(start) = start else {
-            let expected = format!("to begin within {size} bytes");
-            return Err((expected, format!("the offset {}", self.offset)));
+        let start = data.start.checked_add(self.offset);
+        let Some(start) = start.filter(|start| *start <= size) else {
+            let found = format!(
+                "the offset {} behind byte {}, where the numbers begin with an alignment of {}",
+                self.offset, data.start, data.alignment
+            );
+            return Err((format!("to begin within {size} bytes"), found));
         };
-        let bytes = match kind {
+        let bytes = match &self.kind {
             Err(_) => 0,
             Ok(kind) => {
                 let (values, _) = kind.block();
@@ -319,7 +327,7 @@ impl Described {
         };
         Ok(Entry {
             shape,
-            kind,
+            kind: self.kind,
             start,
             bytes,
         })
@@ -381,18 +389,49 @@ impl Reader {
         }
     }
 
-    /// A name of a setting or of a tensor.
-    fn name(&mut self) -> Result<String, String> {
+    /// A name of a setting or of a tensor; `None` if it is longer than any that is asked for.
+    fn name(&mut self) -> Result<Option<String>, String> {
         let length = self.count(1, "bytes of a name")?;
-        if length > LONGEST_NAME {
-            return Err(format!(
-                "a name of {length} bytes in the GGUF header; expected at most {LONGEST_NAME}"
-            ));
+        if length > LONGEST_NAME as u64 {
+            self.skip(length)?;
+            return Ok(None);
         }
         let mut bytes = vec![0; length as usize];
         self.inner.read_exact(&mut bytes).map_err(cut_short)?;
         self.position += length;
-        String::from_utf8(bytes).map_err(|_| "a name in the GGUF header is not UTF-8".to_owned())
+        match String::from_utf8(bytes) {
+            Ok(name) => Ok(Some(name)),
+            Err(_) => Err("a name in the GGUF header is not UTF-8".to_owned()),
+        }
+    }
+
+    /// A tensor; `None` if its name is longer than any that is asked for.
+    fn tensor(&mut self) -> Result<Option<Described>, String> {
+        let name = self.name()?;
+        let axes = self.u32()?;
+        let is_allowed = axes as usize <= MOST_AXES;
+        let mut shape = vec![];
+        match is_allowed {
+            true => {
+                for _ in 0..axes {
+                    shape.push(self.u64()?);
+                }
+            }
+            false => self.skip(u64::from(axes) * size_of::<u64>() as u64)?,
+        }
+        shape.reverse(); // the fastest axis comes first in the file
+        let number = self.u32()?;
+        let kind = match is_allowed {
+            true => Kind::from_number(number),
+            false => Err(format!("a tensor of {axes} axes")),
+        };
+        let offset = self.u64()?;
+        Ok(name.map(|name| Described {
+            name,
+            shape,
+            kind,
+            offset,
+        }))
     }
 
     /// Skips the value of a setting. Returns it if it is an integer of 32 bits.
@@ -459,7 +498,7 @@ impl Header {
             let name = reader.name()?;
             let kind = reader.u32()?;
             let value = reader.value(kind)?;
-            if name == ALIGNMENT_KEY {
+            if name.as_deref() == Some(ALIGNMENT_KEY) {
                 alignment = value.map_or(0, u64::from);
             }
         }
@@ -470,26 +509,14 @@ impl Header {
         }
         let mut tensors = vec![];
         for _ in 0..count {
-            let name = reader.name()?;
-            let axes = reader.u32()?;
-            if axes > MOST_AXES {
-                return Err(format!("a tensor of {axes} axes in the GGUF header"));
-            }
-            let mut shape = vec![];
-            for _ in 0..axes {
-                shape.push(reader.u64()?);
-            }
-            shape.reverse(); // the fastest axis comes first in the file
-            tensors.push(Described {
-                name,
-                shape,
-                number: reader.u32()?,
-                offset: reader.u64()?,
-            });
+            tensors.extend(reader.tensor()?);
         }
         Ok(Self {
             tensors,
-            data: reader.position.next_multiple_of(alignment),
+            data: Data {
+                start: reader.position.next_multiple_of(alignment),
+                alignment,
+            },
         })
     }
 }

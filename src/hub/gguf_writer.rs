@@ -5,18 +5,27 @@ use std::{
     path::Path,
 };
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::gguf_file::{ALIGNMENT, ALIGNMENT_KEY, Kind, MAGIC};
+use super::gguf_file::{ALIGNMENT, ALIGNMENT_KEY, Kind, LONGEST_NAME, MAGIC, MOST_AXES};
 use crate::{
     Error, Result, file,
-    nn::{Q8Block, StoredType, TensorInfo, TensorSource},
+    nn::{Q8Block, StoredType, TensorInfo, TensorSource, check_for_8_bits},
 };
 
 /// The version of the format.
 const VERSION: u32 = 3;
+
+/// A file that was written.
+#[derive(Debug)]
+pub struct WrittenFile {
+    /// Its bytes.
+    pub bytes: u64,
+    /// The tensors that are not in it, each with the reason, for messages.
+    pub left_out: Vec<String>,
+}
 
 /// A tensor of the file.
 struct Written {
@@ -29,13 +38,24 @@ struct Written {
     offset: u64,
 }
 
-/// What a tensor of this name and shape becomes that is stored as `dtype`; `None` if it is left out.
-fn kind_of(name: &str, shape: &[usize], dtype: DType) -> Option<Kind> {
+/// How a tensor of this name and shape is written that is stored as `dtype`. The format has no
+/// integers without a sign.
+fn kind_of(name: &str, shape: &[usize], dtype: DType) -> Kind {
     match dtype {
-        dtype if !dtype.is_float() => None,
-        _ if is_matrix(name, shape) => Some(Kind::Q8),
-        DType::F16 | DType::BF16 => Some(Kind::Plain(dtype)),
-        _ => Some(Kind::Plain(DType::F32)),
+        DType::U8 => Kind::Plain(DType::I16),
+        DType::U32 => Kind::Plain(DType::I64),
+        _ if dtype.is_float() && is_matrix(name, shape) => Kind::Q8,
+        _ => Kind::Plain(dtype),
+    }
+}
+
+/// The reason why a tensor cannot be in a file, if there is one.
+fn obstacle(name: &str, info: &TensorInfo) -> Option<String> {
+    match &info.element {
+        StoredType::Unreadable(found) => Some(found.clone()),
+        _ if info.shape.len() > MOST_AXES => Some(format!("{} axes", info.shape.len())),
+        _ if name.len() > LONGEST_NAME => Some(format!("a name of {} bytes", name.len())),
+        StoredType::Readable(_) => None,
     }
 }
 
@@ -56,37 +76,41 @@ fn is_matrix(name: &str, shape: &[usize]) -> bool {
     }
 }
 
-/// Writes all floating-point tensors of `source` to `path`: matrices of linear layers in `q8_0`,
-/// everything else as it was stored. One tensor is in memory at a time. Calls `done` with the
-/// share that is written after each tensor. Returns the bytes of the file.
+/// Writes the tensors of `source` to `path`: matrices of linear layers in `q8_0`, everything else as it
+/// was stored. Tensors that the format cannot hold are left out. One tensor is in memory at a time.
+/// Calls `done` with the share that is written after each tensor.
 ///
 /// # Errors
-/// A tensor cannot be read, or the file cannot be written; then none is left behind.
+/// A tensor cannot be read, a matrix has a number that 8 bits cannot hold (NaN, infinite, too large), or
+/// the file cannot be written; then none is left behind.
 pub fn write_q8_0(
     source: &dyn TensorSource,
     path: &Path,
     mut done: impl FnMut(f64),
-) -> Result<u64> {
+) -> Result<WrittenFile> {
     let mut tensors = vec![];
+    let mut left_out = vec![];
     let mut offset = 0;
     for name in source.names() {
-        let Some(TensorInfo {
-            shape,
-            element: StoredType::Readable(dtype),
-        }) = source.info(&name)
-        else {
+        let Some(info) = source.info(&name) else {
             continue;
         };
-        let Some(kind) = kind_of(&name, &shape, dtype) else {
+        if let Some(obstacle) = obstacle(&name, &info) {
+            let name: String = name.chars().take(80).collect();
+            left_out.push(format!("`{}` ({obstacle})", name.escape_debug()));
+            continue;
+        }
+        let StoredType::Readable(dtype) = info.element else {
             continue;
         };
-        let values = shape.iter().map(|size| *size as u64).product();
-        let (Some(number), Some(bytes)) = (kind.number(), kind.bytes(values)) else {
+        let kind = kind_of(&name, &info.shape, dtype);
+        let bytes = kind.bytes(info.values() as u64);
+        let (Some(number), Some(bytes)) = (kind.number(), bytes) else {
             return Err(Error::internal(format!("`{name}` cannot be written")));
         };
         tensors.push(Written {
             name,
-            shape,
+            shape: info.shape,
             kind,
             number,
             offset,
@@ -96,13 +120,14 @@ pub fn write_q8_0(
     let total = offset.max(1);
     let header = header(&tensors);
     let bytes = header.len() as u64 + offset;
+    let origin = source.origin();
     // An error of reading must come out as it is, not as one of writing.
     let mut failed = None;
     let written = file::replace_with(path, |out| {
         out.write_all(&header)?;
         for written in &tensors {
             let tensor = source.load(&written.name);
-            let content = match tensor.and_then(|tensor| content(&tensor, written.kind)) {
+            let content = match tensor.and_then(|tensor| content(&origin, written, &tensor)) {
                 Ok(content) => content,
                 Err(error) => {
                     failed = Some(error);
@@ -118,7 +143,10 @@ pub fn write_q8_0(
     });
     match failed {
         Some(error) => Err(error),
-        None => written.map(|()| bytes).map_err(Error::io(path)),
+        None => {
+            written.map_err(Error::io(path))?;
+            Ok(WrittenFile { bytes, left_out })
+        }
     }
 }
 
@@ -152,23 +180,36 @@ fn header(tensors: &[Written]) -> Vec<u8> {
 }
 
 /// The bytes of a tensor.
-fn content(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>> {
+fn content(origin: &str, written: &Written, tensor: &Tensor) -> Result<Vec<u8>> {
     let flat = tensor.flatten_all()?;
-    Ok(match kind {
-        Kind::Plain(DType::F16) => {
-            let values = flat.to_vec1::<f16>()?;
-            values.into_iter().flat_map(f16::to_le_bytes).collect()
+    let dtype = match written.kind {
+        Kind::Plain(dtype) => dtype,
+        Kind::Q8 | Kind::Quantised(_) => DType::F32,
+    };
+    let flat = flat.to_dtype(dtype)?;
+    match (written.kind, dtype) {
+        (Kind::Q8, _) => {
+            let weights = flat.to_vec1::<f32>()?;
+            check_for_8_bits(origin, &written.name, 0, &weights)?;
+            Ok(to_q8_0(&weights))
         }
-        Kind::Plain(DType::BF16) => {
-            let values = flat.to_vec1::<bf16>()?;
-            values.into_iter().flat_map(bf16::to_le_bytes).collect()
-        }
-        Kind::Q8 => to_q8_0(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
-        _ => {
-            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            values.into_iter().flat_map(f32::to_le_bytes).collect()
-        }
-    })
+        (_, DType::F64) => bytes_of(&flat, f64::to_le_bytes),
+        (_, DType::F32) => bytes_of(&flat, f32::to_le_bytes),
+        (_, DType::F16) => bytes_of(&flat, f16::to_le_bytes),
+        (_, DType::BF16) => bytes_of(&flat, bf16::to_le_bytes),
+        (_, DType::I64) => bytes_of(&flat, i64::to_le_bytes),
+        (_, DType::I32) => bytes_of(&flat, i32::to_le_bytes),
+        (_, DType::I16) => bytes_of(&flat, i16::to_le_bytes),
+        (_, other) => Err(Error::internal(format!("{other:?} is written to GGUF"))),
+    }
+}
+
+/// The bytes of the numbers of a flat tensor.
+fn bytes_of<T: WithDType, const N: usize>(
+    flat: &Tensor,
+    bytes: impl Fn(T) -> [u8; N],
+) -> Result<Vec<u8>> {
+    Ok(flat.to_vec1()?.into_iter().flat_map(bytes).collect())
 }
 
 /// Blocks of `q8_0`.

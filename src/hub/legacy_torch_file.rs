@@ -213,7 +213,7 @@ impl TensorSource for LegacyTorchFile {
     }
 
     fn names(&self) -> Vec<String> {
-        self.tensors.names().to_vec()
+        self.tensors.names()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {

@@ -8,6 +8,9 @@ use crate::{
     nn::{ReadPart, advise_large_pages},
 };
 
+#[cfg(target_endian = "big")]
+compile_error!("numbers are read as files have them, with the lowest byte first");
+
 /// The tensor of this type and shape whose bytes `read` writes.
 ///
 /// # Errors

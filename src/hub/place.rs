@@ -151,11 +151,12 @@ impl Place {
         &self,
         wanted: impl IntoIterator<Item = (&'n str, &'n str)>,
     ) -> Vec<String> {
-        let absent = wanted
-            .into_iter()
-            .filter(|(model, name)| self.find(model, name).is_none());
         let mut missing = vec![];
-        for (model, name) in absent {
+        for (model, name) in wanted {
+            if let Some(found) = self.find(model, name) {
+                missing.extend(self.missing_shards(model, name, &found));
+                continue;
+            }
             let similar = self.similar(name);
             let Some(entry) = self.entry(model) else {
                 missing.push(match similar {
@@ -179,6 +180,22 @@ impl Place {
             missing.extend(named);
         }
         missing
+    }
+
+    /// What is missing of weights in several files.
+    fn missing_shards(&self, model: &str, name: &str, found: &Location) -> Vec<String> {
+        let folder = match found {
+            Location::Folder(_) => Path::new(name),
+            Location::File(_) => Path::new(name).parent().unwrap_or(Path::new("")),
+        };
+        let published = match self.entry(model) {
+            Some(entry) => format!(" ({})", entry.source),
+            None => String::new(),
+        };
+        let shards = checkpoint::missing_parts(found).into_iter();
+        shards
+            .map(|shard| format!("{}{published}", folder.join(shard).display()))
+            .collect()
     }
 
     /// A file or folder whose name is nearly this one, and which is not another released one.

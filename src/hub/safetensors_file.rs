@@ -2,10 +2,17 @@
 //!
 //! Format and its limits: <https://github.com/huggingface/safetensors#format>.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use candle_core::{DType, Tensor};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::{
     blob::{Blob, OpenBlob},
@@ -18,6 +25,12 @@ use crate::{
 
 /// Largest header, as in the format's own reader.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// The key of what is not a tensor.
+const METADATA: &str = "__metadata__";
+
+/// Axes of a tensor at most; the layers of this crate have at most 5.
+const MOST_AXES: usize = 64;
 
 /// An open safetensors file.
 pub struct SafetensorsFile {
@@ -46,8 +59,63 @@ impl Entry {
 #[derive(Deserialize)]
 struct Described {
     dtype: String,
+    #[serde(deserialize_with = "shape")]
     shape: Vec<usize>,
     data_offsets: (u64, u64),
+}
+
+/// Reads the sizes of axes, not too many of them.
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    struct Sizes;
+
+    impl<'de> Visitor<'de> for Sizes {
+        type Value = Vec<usize>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "the sizes of at most {MOST_AXES} axes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut sizes = vec![];
+            while let Some(size) = list.next_element()? {
+                if sizes.len() == MOST_AXES {
+                    return Err(A::Error::invalid_length(MOST_AXES + 1, &self));
+                }
+                sizes.push(size);
+            }
+            Ok(sizes)
+        }
+    }
+
+    deserializer.deserialize_seq(Sizes)
+}
+
+/// A header: what it says of each name, in order and not read yet. As values of JSON, it would take
+/// thirty times its size.
+struct Header<'h>(Vec<(String, &'h RawValue)>);
+
+impl<'de> Deserialize<'de> for Header<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with the names of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = vec![];
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Header(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
 }
 
 impl SafetensorsFile {
@@ -59,14 +127,23 @@ impl SafetensorsFile {
     pub fn open(blob: Blob) -> Result<Self> {
         let wrong = |message: String| Error::from(LoadError::damaged(blob.path(), message));
         let size = blob.len()?;
-        let (mut header, length) = header(&blob, size)?;
-        header.remove("__metadata__");
+        let bytes = header_bytes(&blob, size)?;
+        let length = bytes.len() as u64;
+        let Header(header) = parse(&blob, &bytes)?;
         let mut ranges = Vec::with_capacity(header.len());
         let mut tensors = HashMap::with_capacity(header.len());
         for (name, about) in header {
+            if name == METADATA {
+                continue;
+            }
             let (entry, range) = entry(&name, about, length + 8, &blob)?;
             ranges.push((range, name.clone()));
-            tensors.insert(name, entry);
+            if tensors.insert(name.clone(), entry).is_some() {
+                return Err(wrong(format!(
+                    "tensor `{}` is duplicated",
+                    name.escape_debug()
+                )));
+            }
         }
         ranges.sort();
         check_ranges(&ranges, size - 8 - length).map_err(wrong)?;
@@ -83,18 +160,19 @@ impl SafetensorsFile {
 /// # Errors
 /// The header is damaged or too long.
 pub fn safetensors_metadata(blob: &Blob) -> Result<BTreeMap<String, String>> {
-    let (mut header, _) = header(blob, blob.len()?)?;
-    let Some(metadata) = header.remove("__metadata__") else {
+    let bytes = header_bytes(blob, blob.len()?)?;
+    let Header(header) = parse(blob, &bytes)?;
+    let Some((_, metadata)) = header.into_iter().find(|(name, _)| name == METADATA) else {
         return Ok(BTreeMap::new());
     };
-    serde_json::from_value(metadata).map_err(|error| {
-        let message = format!("`__metadata__` is not a list of texts: {error}");
+    serde_json::from_str(metadata.get()).map_err(|error| {
+        let message = format!("`{METADATA}` is not a list of texts: {error}");
         Error::from(LoadError::damaged(blob.path(), message))
     })
 }
 
-/// The header of a file of `size` bytes, by name, and its length.
-fn header(blob: &Blob, size: u64) -> Result<(BTreeMap<String, serde_json::Value>, u64)> {
+/// The header of a file of `size` bytes.
+fn header_bytes(blob: &Blob, size: u64) -> Result<Vec<u8>> {
     let wrong = |message: String| Error::from(LoadError::damaged(blob.path(), message));
     let length = match blob.start(8)?.try_into() {
         Ok(bytes) => u64::from_le_bytes(bytes),
@@ -109,14 +187,15 @@ fn header(blob: &Blob, size: u64) -> Result<(BTreeMap<String, serde_json::Value>
             "a safetensors header of {length} bytes in a file of {size} bytes"
         )));
     }
-    let header = blob.read_at(8, length)?;
-    let header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&header).map_err(|error| {
-            wrong(format!(
-                "the safetensors header is not the expected JSON: {error}"
-            ))
-        })?;
-    Ok((header, length))
+    blob.read_at(8, length)
+}
+
+/// What a header says.
+fn parse<'h>(blob: &Blob, header: &'h [u8]) -> Result<Header<'h>> {
+    serde_json::from_slice(header).map_err(|error| {
+        let message = format!("the safetensors header is not the expected JSON: {error}");
+        Error::from(LoadError::damaged(blob.path(), message))
+    })
 }
 
 impl SafetensorsFile {
@@ -161,7 +240,7 @@ impl TensorSource for SafetensorsFile {
 
 type Range = (u64, u64);
 
-fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result<(Entry, Range)> {
+fn entry(name: &str, about: &RawValue, data: u64, blob: &Blob) -> Result<(Entry, Range)> {
     let wrong = |expected: String, found: String| {
         Error::from(LoadError::Tensor {
             origin: blob.path().display().to_string(),
@@ -170,10 +249,10 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
             found,
         })
     };
-    let about = Described::deserialize(&about).map_err(|_| {
+    let about: Described = serde_json::from_str(about.get()).map_err(|_| {
         wrong(
             "dtype, shape and data_offsets".into(),
-            about.to_string().chars().take(80).collect(),
+            about.get().chars().take(80).collect(),
         )
     })?;
     let (from, to) = about.data_offsets;

@@ -100,11 +100,10 @@ fn split_key(text: &str) -> Option<(&str, &str)> {
         let rest = text[end + 1..].strip_prefix(':')?;
         return Some((&text[1..end], rest.trim()));
     }
-    if let Some(key) = text.strip_suffix(':') {
-        return Some((key, ""));
+    match text.split_once(": ") {
+        Some((key, value)) => Some((key, value.trim())),
+        None => Some((text.strip_suffix(':')?, "")),
     }
-    let (key, value) = text.split_once(": ")?;
-    Some((key, value.trim()))
 }
 
 /// Nested blocks of lines.
@@ -219,6 +218,12 @@ fn scalar(text: &str) -> Result<Value, String> {
     }
     if text.starts_with(['&', '*', '!', '|', '>', '%', '@', '`']) {
         return Err("anchors, tags and texts over several lines are not supported".to_owned());
+    }
+    if is_item(text) {
+        return Err("a list that begins on the line of its name is not supported".to_owned());
+    }
+    if text.contains(": ") || text.ends_with(':') {
+        return Err("a second `:` in a value; put the value between quotes".to_owned());
     }
     Ok(plain(text))
 }
@@ -415,6 +420,9 @@ mod tests {
         });
         assert_eq!(read(text).unwrap(), expected);
         assert_eq!(read("a.b.C").unwrap(), json!("a.b.C"));
+        let with_colons = "a: http://b:1/c\nd: 'e: f'\ng: -1";
+        let expected = json!({"a": "http://b:1/c", "d": "e: f", "g": -1});
+        assert_eq!(read(with_colons).unwrap(), expected);
     }
 
     #[test]
@@ -434,6 +442,12 @@ mod tests {
             &deep,
             "[1] 2",
             "a: !t b",
+            "- - 1",
+            "- -",
+            "a: - 1",
+            "a: b: c",
+            "- a: b: c",
+            "a: b:",
         ] {
             assert!(read(text).is_err(), "{text:.20}");
         }

@@ -81,13 +81,35 @@ impl Sharded {
     }
 }
 
+/// The files that an index names.
+///
+/// # Errors
+/// It is not an index.
+pub(super) fn shards(index: &Blob) -> Result<BTreeSet<String>> {
+    let Index { weight_map } = index.json()?;
+    Ok(weight_map.into_values().collect())
+}
+
+/// Those of these files that are not in the folder.
+fn missing<'n>(folder: &Folder, files: impl IntoIterator<Item = &'n String>) -> Vec<&'n str> {
+    let files = files.into_iter().map(String::as_str);
+    files.filter(|file| folder.file(file).is_none()).collect()
+}
+
+/// The shards that an index names and the folder lacks; none if it is not an index, which is an error
+/// where it is opened.
+pub(super) fn missing_shards(folder: &Folder, index: &Blob) -> Vec<String> {
+    let shards = shards(index).unwrap_or_default();
+    let missing = missing(folder, &shards).into_iter();
+    missing.map(str::to_owned).collect()
+}
+
 /// Checks that every shard is there, and names those that are not.
 fn require_shards(folder: &Folder, index: &Blob, files: &BTreeSet<&String>) -> Result<()> {
     for file in files {
         check_name(index, file)?;
     }
-    let missing = files.iter().filter(|file| folder.file(file).is_none());
-    let missing: Vec<&str> = missing.map(|file| file.as_str()).collect();
+    let missing = missing(folder, files.iter().copied());
     if missing.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     path::Path,
+    sync::Arc,
 };
 
 use super::pickle::{Stored, Tree, Value, View};
@@ -21,19 +22,53 @@ use crate::{
 /// bytes.
 const LONGEST_NAME: usize = 512;
 
+/// Tensors and dictionaries at most, each counted as often as it is named: a file can name the same one
+/// again for a few bytes. A checkpoint of 10 000 weights with the state of an optimizer has 40 000.
+const MOST_NAMES: usize = 200_000;
+
+/// Bytes of all full names at most; those 40 000 have about 4 MB.
+const MOST_NAME_BYTES: usize = 64 << 20;
+
 /// A tensor of a checkpoint.
 enum Held {
-    View(View),
+    View(Arc<View>),
     /// It cannot be read; its kind.
     Unreadable(&'static str),
 }
 
 /// All tensors of a checkpoint.
 pub(super) struct TensorTable {
-    names: Vec<String>,
-    tensors: HashMap<String, Held>,
+    names: Vec<Arc<str>>,
+    tensors: HashMap<Arc<str>, Held>,
     /// The full names of the dictionaries, each ending with a dot, and the empty one.
     dictionaries: HashSet<String>,
+}
+
+/// What the names of a checkpoint have taken so far.
+#[derive(Default)]
+struct Taken {
+    names: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    /// Counts another name.
+    ///
+    /// # Errors
+    /// There are too many, or they are too long.
+    fn add(&mut self, name: &str, origin: &Path) -> Result<()> {
+        self.names += 1;
+        self.bytes += name.len();
+        let message = match (self.names > MOST_NAMES, self.bytes > MOST_NAME_BYTES) {
+            (true, _) => format!("expected at most {MOST_NAMES} names of tensors, found more"),
+            (_, true) => format!(
+                "expected names of tensors of at most {MOST_NAME_BYTES} bytes together, found more"
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::file(origin, message)
+            .with_hint("save only the weights of the model in Python, and load that file"))
+    }
 }
 
 impl TensorTable {
@@ -41,28 +76,41 @@ impl TensorTable {
     /// inwards; a repeated name counts with its last value.
     ///
     /// # Errors
-    /// There are none.
+    /// There are none, or too many.
     pub(super) fn read(tree: &Tree, origin: &Path) -> Result<Self> {
         let mut table = Self {
             names: Vec::new(),
             tensors: HashMap::new(),
             dictionaries: HashSet::new(),
         };
+        let mut taken = Taken::default();
         let mut seen = HashSet::new();
-        let mut queue = VecDeque::from([(String::new(), tree.root())]);
+        let mut queue = VecDeque::new();
+        if let Value::Dict(index) = tree.root() {
+            seen.insert(*index);
+            queue.push_back((String::new(), tree.root()));
+        }
         while let Some((prefix, value)) = queue.pop_front() {
-            let Value::Dict(index) = value else { continue };
-            if !seen.insert(index) {
-                continue;
-            }
             let mut here = HashSet::new();
             for (key, value) in tree.entries(value).unwrap_or_default() {
+                // Only tensors and dictionaries need names.
+                let stored = tree.tensor(value);
+                let inner = match value {
+                    Value::Dict(index) if !seen.contains(index) => Some(*index),
+                    _ => None,
+                };
+                if stored.is_none() && inner.is_none() {
+                    continue;
+                }
                 let Some(name) = join(&prefix, key) else {
                     continue;
                 };
-                match tree.tensor(value) {
-                    Some(stored) => table.add(name, stored, &mut here),
-                    None => queue.push_back((format!("{name}."), value)),
+                taken.add(&name, origin)?;
+                if let Some(stored) = stored {
+                    table.add(name.into(), stored, &mut here);
+                } else if let Some(index) = inner {
+                    seen.insert(index);
+                    queue.push_back((format!("{name}."), value));
                 }
             }
             table.dictionaries.insert(prefix);
@@ -75,7 +123,7 @@ impl TensorTable {
 
     /// Adds a tensor. `here` has the names of its dictionary: one of them replaces the tensor of
     /// that name, one from further inside does not.
-    fn add(&mut self, name: String, stored: Stored<'_>, here: &mut HashSet<String>) {
+    fn add(&mut self, name: Arc<str>, stored: Stored<'_>, here: &mut HashSet<Arc<str>>) {
         let held = match stored {
             Stored::View(view) => Held::View(view.clone()),
             Stored::Unreadable(kind) => Held::Unreadable(kind),
@@ -94,8 +142,8 @@ impl TensorTable {
     }
 
     /// The names, in order.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.iter().map(ToString::to_string).collect()
     }
 
     /// The full names of the dictionaries, each ending with a dot, and the empty one.

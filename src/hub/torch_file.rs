@@ -283,7 +283,7 @@ impl TensorSource for TorchFile {
     }
 
     fn names(&self) -> Vec<String> {
-        self.tensors.names().to_vec()
+        self.tensors.names()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {

@@ -8,7 +8,7 @@ use super::{
     Q8Block,
     cpu::{Values, is_cpu_f32, to_vec},
 };
-use crate::{Error, Result};
+use crate::{Error, LoadError, Result};
 
 /// Describes the first NaN or infinite number of a tensor with its place, if there is one.
 ///
@@ -37,12 +37,51 @@ fn find_not_finite(numbers: &[f32]) -> Option<String> {
 
 /// The same on one thread, for a part of a tensor that begins at element `first`.
 pub(super) fn find_not_finite_of_part(first: usize, part: &[f32]) -> Option<String> {
-    const CHUNK: usize = 1 << 10;
-    // Without an end in between, the compiler checks many numbers at once.
-    let is_bad = |chunk: &[f32]| chunk.iter().fold(false, |bad, x| bad | !x.is_finite());
-    let begin = CHUNK * part.chunks(CHUNK).position(is_bad)?;
-    let place = begin + part[begin..].iter().position(|x| !x.is_finite())?;
+    let place = find_beyond(f32::MAX, part)?;
     Some(format!("{} at element {}", part[place], first + place))
+}
+
+/// The place of the first number that is NaN or whose absolute value is above `largest`.
+fn find_beyond(largest: f32, part: &[f32]) -> Option<usize> {
+    const CHUNK: usize = 1 << 10;
+    let is_bad = |x: &f32| x.is_nan() | (x.abs() > largest);
+    // Without an end in between, the compiler checks many numbers at once.
+    let has_bad = |chunk: &[f32]| chunk.iter().fold(false, |bad, x| bad | is_bad(x));
+    let begin = CHUNK * part.chunks(CHUNK).position(has_bad)?;
+    Some(begin + part[begin..].iter().position(is_bad)?)
+}
+
+/// Checks weights before they are rounded to blocks of `q8_0`, in which NaN, infinite and very large
+/// numbers would become other ones. They begin at element `first` of a tensor.
+///
+/// # Errors
+/// A weight is NaN, infinite, or too large.
+pub(crate) fn check_for_8_bits(
+    origin: &str,
+    tensor: &str,
+    first: usize,
+    weights: &[f32],
+) -> Result<()> {
+    let Some(place) = find_beyond(Q8Block::LARGEST_WEIGHT, weights) else {
+        return Ok(());
+    };
+    let weight = weights[place];
+    let origin = origin.to_owned();
+    let tensor = tensor.to_owned();
+    let found = format!("{weight} at element {}", first + place);
+    Err(Error::from(match weight.is_finite() {
+        true => LoadError::TooLarge {
+            origin,
+            tensor,
+            most: Q8Block::LARGEST_WEIGHT as u32,
+            found,
+        },
+        false => LoadError::NotFinite {
+            origin,
+            tensor,
+            found,
+        },
+    }))
 }
 
 /// The first of these blocks of `q8_0` whose values are not finite, and the place of its first value.

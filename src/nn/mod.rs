@@ -24,6 +24,7 @@ pub use cpu::{
 pub use cubic::{antialiased_cubic_matrix, cubic_matrix, resample};
 pub use cuda::{gpu_peak_bytes, open_gpu};
 pub use dtype::Dtype;
+pub(crate) use finite::check_for_8_bits;
 pub use finite::{check_finite, first_not_finite};
 pub use kv::Kv;
 pub use layers::{

@@ -20,11 +20,19 @@ impl TensorInfo {
         self.element == StoredType::Readable(dtype)
     }
 
+    /// The number of its values. A file may claim any shape: numbers that are too large for memory
+    /// are the largest there is.
+    pub fn values(&self) -> usize {
+        let sizes = self.shape.iter();
+        sizes.fold(1, |values: usize, size| values.saturating_mul(*size))
+    }
+
     /// Bytes of its values, as far as their type is known.
     pub fn bytes(&self) -> u64 {
-        let values: usize = self.shape.iter().product();
         match self.element {
-            StoredType::Readable(dtype) => (values * dtype.size_in_bytes()) as u64,
+            StoredType::Readable(dtype) => {
+                (self.values() as u64).saturating_mul(dtype.size_in_bytes() as u64)
+            }
             StoredType::Unreadable(_) => 0,
         }
     }
@@ -140,5 +148,25 @@ impl<'a> OpenMatrix<'a> {
                 Ok(())
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_no_memory_can_hold_are_counted_without_overflow() {
+        let info = |shape: &[usize], element| TensorInfo {
+            shape: shape.to_vec(),
+            element,
+        };
+        let huge = [usize::MAX, 3, usize::MAX];
+        let unreadable = StoredType::Unreadable("GGUF type 99".to_owned());
+        assert_eq!(info(&huge, unreadable).bytes(), 0);
+        let readable = || StoredType::Readable(DType::F32);
+        assert_eq!(info(&huge, readable()).bytes(), u64::MAX);
+        assert_eq!(info(&[usize::MAX, 3, 0], readable()).bytes(), 0);
+        assert_eq!(info(&[2, 3], readable()).bytes(), 24);
     }
 }

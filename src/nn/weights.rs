@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use super::{
     dtype::Dtype,
-    finite::{find_not_finite_of_part, find_not_finite_scale, first_not_finite},
+    finite::{check_for_8_bits, find_not_finite_of_part, find_not_finite_scale, first_not_finite},
     tensor_source::{OpenMatrix, StoredType, TensorInfo, TensorSource},
 };
 use crate::{Error, LoadError, Result};
@@ -148,7 +148,7 @@ impl Weights {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let infos = read.iter().filter_map(|name| self.source.info(name));
-        infos.map(|info| info.shape.iter().product::<usize>()).sum()
+        infos.map(|info| info.values()).sum()
     }
 
     /// Bytes of everything that was read, in the form in which layers keep it.
@@ -248,11 +248,7 @@ impl Weights {
 
     /// Number of values of a tensor that must be there.
     pub fn elements(&self, name: &str) -> Result<usize> {
-        Ok(self
-            .info(name, || "some values".to_owned())?
-            .shape
-            .iter()
-            .product())
+        Ok(self.info(name, || "some values".to_owned())?.values())
     }
 
     /// Reads a tensor that must have this shape.
@@ -285,6 +281,7 @@ impl Weights {
         if !self.has_values {
             return Ok(None);
         }
+        let origin = self.source.origin();
         let check = |found| self.check_finite(&path, found);
         let packed = pack(match self.source.open_matrix(&path)? {
             OpenMatrix::Q8_0(read) if self.dtype == Dtype::Q8 => {
@@ -295,9 +292,14 @@ impl Weights {
             }
             matrix => {
                 let read = matrix.into_values();
+                let is_rounded = self.dtype == Dtype::Q8;
+                let tensor = &path;
                 OpenMatrix::Values(Box::new(move |first, part| {
                     read(first, part)?;
-                    check(find_not_finite_of_part(first, part))
+                    match is_rounded {
+                        true => check_for_8_bits(&origin, tensor, first, part),
+                        false => check(find_not_finite_of_part(first, part)),
+                    }
                 }))
             }
         })?;
@@ -309,7 +311,7 @@ impl Weights {
     pub fn get_reshaped(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         let shape = shape.into();
         let info = self.info(name, || format!("{} values", shape.elem_count()))?;
-        if info.shape.iter().product::<usize>() != shape.elem_count() {
+        if info.values() != shape.elem_count() {
             let expected = format!("{} values", shape.elem_count());
             return Err(self.mismatch(name, expected, format!("{:?}", info.shape)));
         }
@@ -341,7 +343,7 @@ impl Weights {
     /// Reads a single number, in f32 whatever the type of the matrices.
     pub fn number(&self, name: &str) -> Result<f32> {
         let info = self.info(name, || "one number".to_owned())?;
-        if info.shape.iter().product::<usize>() != 1 {
+        if info.values() != 1 {
             return Err(self.mismatch(name, "one number", format!("{:?}", info.shape)));
         }
         let stored = self.exact().read(name)?;
@@ -435,7 +437,7 @@ impl Weights {
     /// Counts a tensor that is read and kept: as it is stored, if that is another type, and as it is
     /// held.
     fn count_tensor(&self, info: &TensorInfo) {
-        let elements: usize = info.shape.iter().product();
+        let elements = info.values();
         let held = (elements * self.held_as().size_in_bytes()) as u64;
         let stored = info.bytes();
         match info.is_stored_as(self.held_as()) {

@@ -1,7 +1,10 @@
 //! Takes a prompt apart into what can be checked in its image: things, with numbers and colours, and
 //! the positions that they have relative to each other.
 
-use super::relation::{COLOURS, Concept, Link, Phrases, determiner};
+use super::{
+    plural::singulars,
+    relation::{COLOURS, Concept, Link, Phrases, determiner},
+};
 
 /// A prompt in parts, in the order of the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,23 +94,10 @@ fn split_word(text: &str) -> Option<(&str, &str)> {
 
 /// A noun phrase as it stands, and what it may be the plural of.
 fn forms(noun: &str) -> Vec<String> {
-    const ENDINGS: [(&str, &str); 6] = [
-        ("s", ""),
-        ("es", ""),
-        ("ies", "y"),
-        ("ves", "fe"),
-        ("ves", "f"),
-        ("people", "person"),
-    ];
     let words: Vec<&str> = noun.split_whitespace().collect();
     let noun = words.join(" ");
-    let mut forms = vec![noun.clone()];
-    for (plural, singular) in ENDINGS {
-        if let Some(stem) = noun.strip_suffix(plural) {
-            forms.push(format!("{stem}{singular}"));
-        }
-    }
-    forms
+    let singulars = singulars(&noun);
+    std::iter::once(noun).chain(singulars).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ttsvar_search::{Layout, Region};
 
-use super::relation::Phrases;
+use super::{plural::singulars, relation::Phrases};
 
 /// Things that a drawn layout has, at most.
 const MOST_DRAWN: usize = 4;
@@ -81,20 +81,9 @@ pub fn beginning(prompt: &str) -> &str {
 fn one_of(concept: &str) -> String {
     let mut words: Vec<&str> = concept.split_whitespace().skip(1).collect();
     let plural = words.pop().unwrap_or_default();
-    let singular = singular(plural);
-    words.push(&singular);
+    let singular = singulars(plural).into_iter().next();
+    words.push(singular.as_deref().unwrap_or(plural));
     format!("one {}", words.join(" "))
-}
-
-fn singular(plural: &str) -> String {
-    let endings = ["ches", "shes", "sses", "xes"];
-    if endings.iter().any(|ending| plural.ends_with(ending)) {
-        return plural[..plural.len() - 2].to_owned();
-    }
-    if let Some(stem) = plural.strip_suffix("ies") {
-        return format!("{stem}y");
-    }
-    plural.strip_suffix('s').unwrap_or(plural).to_owned()
 }
 
 /// The cells (column, row) of some things in a row, in a column, and as a square.
@@ -217,8 +206,6 @@ mod tests {
         let stars = open_layouts("a photo of two red crosses");
         assert_eq!(stars[0][1].text, "one red cross");
         assert_eq!(stars[0][1].bounds, [0.5, 0.0, 1.0, 1.0]);
-        assert_eq!(singular("benches"), "bench");
-        assert_eq!(singular("ponies"), "pony");
     }
 
     #[test]

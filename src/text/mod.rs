@@ -6,6 +6,7 @@ mod clip;
 pub mod layout;
 mod limit;
 mod openai;
+mod plural;
 mod qwen2;
 pub mod relation;
 mod t5;

@@ -4,7 +4,10 @@
 //! BLIP and ImageReward append `[DEC]` and `[ENC]` to the vocabulary of `bert-base-uncased`
 //! (THUDM/ImageReward at commit c1392c6, `ImageReward/models/BLIP/blip.py`, lines 16-22).
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokenizers::{
     AddedToken, Tokenizer, TruncationParams, models::wordpiece::WordPiece,
@@ -20,6 +23,9 @@ use crate::{Error, Result, hub::Blob};
 /// Splits prompts for BERT.
 pub struct WordPieceTokenizer {
     tokenizer: Tokenizer,
+    /// The same with truncation, by the length at which it cuts. Copies are made once, since they have
+    /// vocabularies of their own.
+    cut: Mutex<HashMap<usize, Arc<Tokenizer>>>,
     pad: u32,
 }
 
@@ -57,7 +63,11 @@ impl WordPieceTokenizer {
             .add_special_tokens(special.map(|token| AddedToken::from(token, true)))
             .map_err(wrong)?;
         let pad = id(&tokenizer, "[PAD]", vocabulary)?;
-        Ok(Self { tokenizer, pad })
+        Ok(Self {
+            tokenizer,
+            cut: Mutex::default(),
+            pad,
+        })
     }
 
     /// Exactly `length` ids: a longer prompt is cut before `[SEP]`, a shorter one is padded.
@@ -83,7 +93,11 @@ impl WordPieceTokenizer {
     }
 
     /// The same tokenizer, which cuts prompts at `length` tokens.
-    fn cut_at(&self, length: usize) -> Result<Tokenizer> {
+    fn cut_at(&self, length: usize) -> Result<Arc<Tokenizer>> {
+        let mut known = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tokenizer) = known.get(&length) {
+            return Ok(tokenizer.clone());
+        }
         let mut tokenizer = self.tokenizer.clone();
         tokenizer
             .with_truncation(Some(TruncationParams {
@@ -95,6 +109,8 @@ impl WordPieceTokenizer {
                     "a prompt cannot be cut to {length} tokens: {error}"
                 ))
             })?;
+        let tokenizer = Arc::new(tokenizer);
+        known.insert(length, tokenizer.clone());
         Ok(tokenizer)
     }
 
@@ -111,7 +127,8 @@ impl WordPieceTokenizer {
 
 impl Limited for WordPieceTokenizer {
     fn dropped(&self, prompt: &str, limit: usize) -> Result<Option<String>> {
-        dropped(&self.cut_at(limit)?, prompt)
+        let tokenizer = self.cut_at(limit)?;
+        dropped(&tokenizer, prompt)
     }
 }
 
@@ -148,4 +165,23 @@ fn id(tokenizer: &Tokenizer, token: &str, origin: &Blob) -> Result<u32> {
         )
         .with_hint("it is `vocab.txt` of google-bert/bert-base-uncased, one token a line")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_cut_by_one_copy_for_each_length() {
+        let blob = Blob::Memory {
+            name: "vocab.txt".to_owned(),
+            bytes: b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n",
+        };
+        let tokenizer = WordPieceTokenizer::open(&blob).unwrap();
+        for (prompt, ids) in [("a", [2, 5, 3, 0]), ("a b a", [2, 5, 6, 3])] {
+            assert_eq!(tokenizer.encode(prompt, 4).unwrap().ids, ids);
+        }
+        tokenizer.encode("b", 6).unwrap();
+        assert_eq!(tokenizer.cut.lock().unwrap().len(), 2);
+    }
 }

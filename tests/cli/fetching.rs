@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -29,6 +30,14 @@ struct State {
     files: Files,
     /// Downloads that break off half-way before one comes through.
     breaks: AtomicUsize,
+    /// Downloads that stop half-way, on a connection that stays open.
+    stalls: AtomicUsize,
+    /// Commits that the repositories had before the present one; each answers one description.
+    past: Mutex<Vec<&'static str>>,
+    /// A file that is listed but cannot be had.
+    withheld: Mutex<Option<&'static str>>,
+    /// The commit and the name of every file that was asked for.
+    asked: Mutex<Vec<(String, String)>>,
     /// Send other bytes than announced.
     lies: bool,
     /// The first byte asked for, of every download.
@@ -47,7 +56,9 @@ fn serve(state: Arc<State>) -> String {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let _ = answer(stream, &state); // the client may have gone
+            let state = state.clone();
+            // The client may have gone.
+            thread::spawn(move || drop(answer(stream, &state)));
         }
     });
     endpoint
@@ -84,7 +95,8 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
             .map(|(_, name, _)| serde_json::json!({ "rfilename": name }))
             .collect();
         let known = !siblings.is_empty();
-        let body = serde_json::json!({ "sha": "c0ffee", "siblings": siblings }).to_string();
+        let sha = state.past.lock().unwrap().pop().unwrap_or("c0ffee");
+        let body = serde_json::json!({ "sha": sha, "siblings": siblings }).to_string();
         let status = if known { "200 OK" } else { "404 Not Found" };
         let length = body.len();
         return write!(
@@ -92,10 +104,21 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         );
     }
-    let of = |(repository, name, _): &&(&str, &str, _)| {
-        path == format!("/{repository}/resolve/main/{name}")
+    let asked = |repository: &str| {
+        let rest = path.strip_prefix(&format!("/{repository}/resolve/"))?;
+        rest.split_once('/')
     };
-    let Some((.., content)) = state.files.iter().find(of) else {
+    let withheld = *state.withheld.lock().unwrap();
+    let of = |(repository, name, _): &&(&str, &str, _)| {
+        let asked = asked(repository);
+        withheld != Some(*name) && asked.is_some_and(|(_, file)| file == *name)
+    };
+    let found = state.files.iter().find(of);
+    if let Some((commit, name)) = found.and_then(|(repository, ..)| asked(repository)) {
+        let mut all = state.asked.lock().unwrap();
+        all.push((commit.to_owned(), name.to_owned()));
+    }
+    let Some((.., content)) = found else {
         return write!(
             stream,
             "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -124,21 +147,30 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     )?;
     if to.is_empty() {
         state.starts.lock().unwrap().push(from);
-        let breaks = state
-            .breaks
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            })
-            .is_ok();
-        let end = if breaks { end / 2 } else { end };
+        let breaks = is_left(&state.breaks);
+        let stalls = is_left(&state.stalls);
+        let end = if breaks || stalls { end / 2 } else { end };
         let lie: Vec<u8> = if state.lies {
             vec![0; content.len()]
         } else {
             content.clone()
         };
-        return stream.write_all(&lie[from..end]);
+        stream.write_all(&lie[from..end])?;
+        if stalls {
+            // Until the client goes
+            let _ = lines.next();
+        }
+        return Ok(());
     }
     stream.write_all(&content[from..end])
+}
+
+/// Takes one of a number of faults, if there is one left.
+fn is_left(faults: &AtomicUsize) -> bool {
+    let less = |left: usize| left.checked_sub(1);
+    faults
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
 }
 
 /// Runs the program against an endpoint.
@@ -167,6 +199,7 @@ fn run_with(desk: &Desk, endpoint: &str, variables: &[(&str, &str)], arguments: 
         "HF_TOKEN",
         "HF_TOKEN_PATH",
         "HF_HUB_OFFLINE",
+        "HF_HUB_DOWNLOAD_TIMEOUT",
         "TRANSFORMERS_OFFLINE",
     ] {
         command.env_remove(name);
@@ -205,7 +238,7 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
     let desk = Desk::new();
     let state = Arc::new(State {
         files: hps(),
-        breaks: AtomicUsize::new(1),
+        breaks: AtomicUsize::new(4), // once more than a download goes on by itself
         ..State::default()
     });
     let endpoint = serve(state.clone());
@@ -218,7 +251,8 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
         "{broken:?}"
     );
     assert!(broken.err.contains(
-        "hint: download HPS_v2.1_compressed.pt manually and put it into a sub-folder `hps-v2.1`"
+        "hint: run the command again, which resumes the download; or download \
+         HPS_v2.1_compressed.pt manually and put it into a sub-folder `hps-v2.1`"
     ));
     assert!(
         broken.out.contains("clip-bpe: merges.txt, "),
@@ -235,10 +269,11 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
     );
     assert!(whole.err.contains("clip-bpe: already present"), "{whole:?}");
     let size = state.files[0].2.len();
+    let half = size / 2;
     assert_eq!(
         *state.starts.lock().unwrap(),
-        [0, 0, size / 2],
-        "weights, merges, the second half of the weights"
+        [0, half, half, half, 0, half],
+        "weights, three times the rest of them, merges, the rest of the weights"
     );
     let listed = desk.works(&["models", "--weights", "downloads"]);
     let line = listed
@@ -405,6 +440,159 @@ fn what_came_is_held_against_what_was_announced() {
     );
 }
 
+/// The content of a file with this name; an index names the shards beside it.
+fn content(name: &str) -> Vec<u8> {
+    let shards: &[&str] = match name {
+        "infinity_8b_weights/model.safetensors.index.json" => &["00001.safetensors"],
+        "model.safetensors.index.json" => &[
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ],
+        _ => return name.as_bytes().to_vec(),
+    };
+    let tensors = shards.iter().map(|shard| (format!("in {shard}"), *shard));
+    let map: std::collections::BTreeMap<String, &str> = tensors.collect();
+    let index = serde_json::json!({ "weight_map": map });
+    index.to_string().into_bytes()
+}
+
+const T5: &str = "google/flan-t5-xl";
+const FETCH_T5: [&str; 6] = [
+    "models",
+    "fetch",
+    "flan-t5-xl",
+    "--weights",
+    "downloads",
+    "-q",
+];
+
+/// A text encoder in two shards.
+fn t5() -> Files {
+    let names = [
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    names.map(|name| (T5, name, content(name))).to_vec()
+}
+
+#[test]
+fn files_of_two_revisions_are_not_mixed() {
+    let desk = Desk::new();
+    let last = "model-00002-of-00002.safetensors";
+    let state = Arc::new(State {
+        files: t5(),
+        past: Mutex::new(vec!["0ld"]),
+        withheld: Mutex::new(Some(last)),
+        ..State::default()
+    });
+    let endpoint = serve(state.clone());
+    let cache = "downloads/models--google--flan-t5-xl";
+    let broken = run(&desk, &endpoint, &FETCH_T5);
+    assert_eq!(broken.code, Some(2), "{broken:?}");
+    let asked = state.asked.lock().unwrap().clone();
+    assert!(asked.iter().all(|(commit, _)| commit == "0ld"), "{asked:?}");
+    assert!(!desk.path(&format!("{cache}/refs/main")).exists());
+
+    // Meanwhile the repository has another commit.
+    *state.withheld.lock().unwrap() = None;
+    state.asked.lock().unwrap().clear();
+    let before = state.starts.lock().unwrap().len();
+    let whole = run(&desk, &endpoint, &FETCH_T5);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    let asked = state.asked.lock().unwrap().clone();
+    assert!(
+        asked.iter().all(|(commit, _)| commit == "c0ffee"),
+        "{asked:?}"
+    );
+    assert_eq!(desk.text(&format!("{cache}/refs/main")), "c0ffee");
+    for (_, name, content) in t5() {
+        assert_eq!(
+            desk.read(&format!("{cache}/snapshots/c0ffee/{name}")),
+            content
+        );
+    }
+    let starts = state.starts.lock().unwrap()[before..].to_vec();
+    assert_eq!(
+        starts,
+        [0, 0],
+        "of what is the same in both, nothing comes again"
+    );
+}
+
+#[test]
+fn an_index_comes_after_its_shards() {
+    let desk = Desk::new();
+    let state = Arc::new(State {
+        files: t5(),
+        withheld: Mutex::new(Some("model-00002-of-00002.safetensors")),
+        ..State::default()
+    });
+    let endpoint = serve(state.clone());
+    assert_eq!(run(&desk, &endpoint, &FETCH_T5).code, Some(2));
+    let files = desk.files();
+    assert!(
+        files
+            .iter()
+            .any(|file| file.ends_with("00001-of-00002.safetensors"))
+    );
+    assert!(
+        !files.iter().any(|file| file.ends_with(".index.json")),
+        "{files:?}"
+    );
+}
+
+#[test]
+fn a_file_that_another_process_downloads_is_left_alone() {
+    let desk = Desk::new();
+    let state = Arc::new(State {
+        files: hps(),
+        ..State::default()
+    });
+    let endpoint = serve(state.clone());
+    let whole = run(&desk, &endpoint, &FETCH_HPS);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    let place = desk.path("downloads/models--xswu--HPSv2/snapshots/c0ffee/HPS_v2.1_compressed.pt");
+    let blob = place.canonicalize().unwrap();
+    let begun = blob.with_extension("part");
+    fs::rename(&blob, &begun).unwrap();
+    let other = fs::File::create(blob.with_extension("lock")).unwrap();
+    other.lock().unwrap();
+    let said = run(&desk, &endpoint, &FETCH_HPS);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err
+            .contains("another process is downloading this file"),
+        "{said:?}"
+    );
+    assert_eq!(fs::read(begun).unwrap(), state.files[0].2);
+}
+
+#[test]
+fn a_server_that_stalls_is_asked_for_the_rest() {
+    let desk = Desk::new();
+    let state = Arc::new(State {
+        files: hps(),
+        stalls: AtomicUsize::new(1),
+        ..State::default()
+    });
+    let endpoint = serve(state.clone());
+    let patience = [("HF_HUB_DOWNLOAD_TIMEOUT", "1")];
+    let said = run_with(&desk, &endpoint, &patience, &FETCH_HPS);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let half = state.files[0].2.len() / 2;
+    assert_eq!(*state.starts.lock().unwrap(), [0, half, 0]);
+    let wrong = [("HF_HUB_DOWNLOAD_TIMEOUT", "soon")];
+    let said = run_with(&desk, &endpoint, &wrong, &FETCH_HPS);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err
+            .contains("expected whole seconds in HF_HUB_DOWNLOAD_TIMEOUT, found `soon`")
+    );
+}
+
 #[test]
 fn a_whole_system_is_fetched_with_its_shards_and_folders() {
     let desk = Desk::new();
@@ -428,7 +616,7 @@ fn a_whole_system_is_fetched_with_its_shards_and_folders() {
         ("google-bert/bert-base-uncased", "vocab.txt"),
     ];
     let files = names
-        .map(|(repository, name)| (repository, name, name.as_bytes().to_vec()))
+        .map(|(repository, name)| (repository, name, content(name)))
         .to_vec();
     let state = Arc::new(State {
         files,
@@ -466,21 +654,64 @@ fn a_whole_system_is_fetched_with_its_shards_and_folders() {
         fetched
             .iter()
             .all(|line| fs::read(line["path"].as_str().unwrap()).unwrap()
-                == line["file"].as_str().unwrap().as_bytes())
+                == content(line["file"].as_str().unwrap()))
     );
-    // Of a set that is not whole, only what is missing is fetched again, here with all its bytes
-    // begun.
+    // Of a set that is not whole, only what is missing is fetched again, here nothing, as all of its
+    // bytes came before.
     let weights = fetched.iter().find(|line| {
         line["name"] == "dinov2-with-registers-large" && line["file"] == "model.safetensors"
     });
-    let place = std::path::PathBuf::from(weights.unwrap()["path"].as_str().unwrap());
+    let place = PathBuf::from(weights.unwrap()["path"].as_str().unwrap());
     let blob = place.canonicalize().unwrap();
     fs::rename(&blob, blob.with_extension("part")).unwrap();
     fs::remove_file(&place).unwrap();
     let before = state.starts.lock().unwrap().len();
     assert_eq!(fetch().code, Some(0));
-    assert_eq!(state.starts.lock().unwrap()[before..], [0]);
+    assert_eq!(state.starts.lock().unwrap().len(), before);
     assert!(place.exists());
+    // A shard that is missing is noticed, and so is one that was never linked.
+    let shards = fetched
+        .iter()
+        .filter(|line| line["file"].as_str().unwrap().contains("00001"));
+    let shards: Vec<PathBuf> = shards
+        .map(|line| PathBuf::from(line["path"].as_str().unwrap()))
+        .collect();
+    assert_eq!(shards.len(), 2);
+    for shard in &shards {
+        fs::remove_file(shard.canonicalize().unwrap()).unwrap();
+    }
+    fs::remove_file(&shards[0]).unwrap();
+    let lacks = run(
+        &desk,
+        &endpoint,
+        &[
+            "generate",
+            "a cat",
+            "--model",
+            "infinity-8b",
+            "--weights",
+            "downloads",
+        ],
+    );
+    for name in [
+        "infinity_8b_weights/00001.safetensors",
+        "model-00001-of-00002.safetensors",
+    ] {
+        assert!(lacks.err.contains(name), "{lacks:?}");
+    }
+    assert!(
+        lacks.err.contains("ttsvar models fetch infinity-8b"),
+        "{lacks:?}"
+    );
+    let listed = desk.works(&["models", "--weights", "downloads"]);
+    let line = listed
+        .lines()
+        .find(|line| line.contains("model-00001-of-00002"));
+    assert!(line.unwrap().contains("missing"), "{listed}");
+    let before = state.starts.lock().unwrap().len();
+    assert_eq!(fetch().code, Some(0));
+    assert_eq!(state.starts.lock().unwrap()[before..], [0, 0]);
+    assert!(shards.iter().all(|shard| shard.exists()));
     let error = run(
         &desk,
         &endpoint,

@@ -343,34 +343,37 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
 fn the_catalogue_reports_which_files_are_present() {
     let folder = folder(&RELEASED_FILES);
     let place = Folder::Disk(folder.path().to_owned());
-    let present = |name: &str| {
+    let check = |name: &str, expected: &[(&str, bool)]| {
         let files = catalog::entry(name).unwrap().presence(&place);
-        files
-            .into_iter()
-            .map(|file| (file.file, file.found.is_some()))
-            .collect::<Vec<_>>()
+        let found: Vec<_> = files
+            .iter()
+            .map(|file| (file.file.as_str(), file.found.is_some()))
+            .collect();
+        assert_eq!(found, expected, "{name}");
     };
-    assert_eq!(
-        present("infinity-2b"),
-        [
+    check(
+        "infinity-2b",
+        &[
             ("infinity_2b_reg.pth", true),
-            ("infinity_vae_d32reg.pth", true)
-        ]
+            ("infinity_vae_d32reg.pth", true),
+        ],
     );
-    let t5 = [
-        ("config.json", true),
-        ("tokenizer.json", true),
-        ("model.safetensors", true),
-    ];
-    assert_eq!(present("flan-t5-xl"), t5);
-    assert_eq!(present("hps-v2.1"), [("HPS_v2.1_compressed.pt", false)]);
-    assert_eq!(
-        present("clip-vit-large-patch14"),
-        [
+    check(
+        "flan-t5-xl",
+        &[
+            ("config.json", true),
+            ("tokenizer.json", true),
+            ("model.safetensors", true),
+        ],
+    );
+    check("hps-v2.1", &[("HPS_v2.1_compressed.pt", false)]);
+    check(
+        "clip-vit-large-patch14",
+        &[
             ("config.json", false),
             ("tokenizer.json", false),
-            ("model.safetensors", false)
-        ]
+            ("model.safetensors", false),
+        ],
     );
 }
 
@@ -532,6 +535,22 @@ fn a_wrong_description_is_refused_with_what_is_right() {
             ["names of files", "empty"],
         ),
         ("name = \"tiny\"", "name = \"\"", ["`name`", "empty"]),
+        (
+            "\"infinity.pth\"",
+            "\"../infinity.pth\"",
+            [
+                "must lie inside the bundle's folder",
+                "not `../infinity.pth`",
+            ],
+        ),
+        (
+            "\"vocab.txt\"",
+            "\"/etc/vocab.txt\"",
+            [
+                "must lie inside the bundle's folder",
+                "not `/etc/vocab.txt`",
+            ],
+        ),
     ];
     for (from, to, parts) in cases {
         let message = fault(from, to);
@@ -580,12 +599,18 @@ fn a_bundle_that_is_none_is_refused() {
     assert!(message.ends_with("infinity.pth: no such file"), "{message}");
     let outside = TOML.replace("\"infinity.pth\"", "\"../infinity.pth\"");
     fs::write(folder.path().join("bundle.toml"), outside).unwrap();
-    assert!(
-        Bundle::open(folder.path())
-            .unwrap()
-            .generator_weights(&Infinity::SIGNATURE)
-            .is_err()
-    );
+    let message = Bundle::open(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("not `../infinity.pth`"), "{message}");
+}
+
+#[test]
+fn names_of_files_may_begin_with_the_folder_itself() {
+    let folder = folder(&BUNDLE_FILES);
+    let toml = TOML
+        .replace("\"infinity.pth\"", "\"./infinity.pth\"")
+        .replace("weights = \"t5\"", "weights = \"./t5/\"");
+    fs::write(folder.path().join("bundle.toml"), toml).unwrap();
+    all_parts_open(&Bundle::open(folder.path()).unwrap());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use candle_core::{
 };
 use ttsvar::{
     hub::{self, gguf_writer::write_q8_0},
-    nn::{StoredType, TensorInfo, TensorSource},
+    nn::{Dtype, Linear, StoredType, TensorInfo, TensorSource, Weights},
 };
 
 use crate::support::{torch::memory, values, values_in_parts};
@@ -66,14 +66,29 @@ fn written() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.gguf");
     let mut last = 0.0;
-    let bytes = write_q8_0(&held(), &path, |share| {
+    let file = write_q8_0(&held(), &path, |share| {
         assert!(share >= last && share <= 1.0);
         last = share;
     })
     .unwrap();
     let content = fs::read(&path).unwrap();
-    assert_eq!(content.len() as u64, bytes);
+    assert_eq!(content.len() as u64, file.bytes);
+    assert!(file.left_out.is_empty());
     content
+}
+
+/// Writes tensors, and opens the file.
+fn converted(tensors: &[(&str, Tensor)]) -> ttsvar::Result<(Arc<dyn TensorSource>, Vec<String>)> {
+    let named = tensors.iter();
+    let named = named.map(|(name, tensor)| ((*name).to_owned(), tensor.clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.gguf");
+    let written = write_q8_0(&Held(named.collect()), &path, |_| ());
+    if written.is_err() {
+        assert!(!path.exists());
+    }
+    let left_out = written?.left_out;
+    Ok((open(fs::read(&path).unwrap())?, left_out))
 }
 
 fn open(bytes: Vec<u8>) -> ttsvar::Result<Arc<dyn TensorSource>> {
@@ -215,4 +230,154 @@ fn headers_say_what_is_wrong_with_them() {
     );
     let name = message(24, &[0xff, 0xff]).unwrap();
     assert!(name.contains("bytes of a name"), "{name}");
+}
+
+/// VAR and Switti have their token grids as integers.
+#[test]
+fn integers_are_kept() {
+    let levels = Tensor::new(&[[0i64, 1, 1, -(1 << 40)]], &Device::Cpu).unwrap();
+    let of = |dtype| levels.narrow(1, 0, 3).unwrap().to_dtype(dtype).unwrap();
+    let large = Tensor::new(&[u32::MAX, 1], &Device::Cpu).unwrap();
+    let tensors = [
+        ("lvl_1L", levels.clone()),
+        ("i32", of(DType::I32)),
+        ("i16", of(DType::I16)),
+        ("flags", of(DType::U8)),
+        ("u32", large),
+        ("f64", numbers(&[3]).to_dtype(DType::F64).unwrap()),
+    ];
+    let (file, left_out) = converted(&tensors).unwrap();
+    assert!(left_out.is_empty(), "{left_out:?}");
+    for (name, expected) in tensors {
+        let found = file.load(name).unwrap();
+        assert_eq!(found.dims(), expected.dims(), "{name}");
+        let kept = match expected.dtype() {
+            DType::U8 => DType::I16,
+            DType::U32 => DType::I64,
+            dtype => dtype,
+        };
+        assert_eq!(found.dtype(), kept, "{name}");
+        let exact = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap().flatten_all();
+        let exact = |tensor| exact(tensor).unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(exact(&found), exact(&expected), "{name}");
+    }
+}
+
+#[test]
+fn matrices_with_numbers_that_8_bits_cannot_hold_are_refused() {
+    let largest = 127.0 * 65504.0;
+    for (weight, expected) in [
+        (
+            f32::NAN,
+            Some("expected finite numbers, found NaN at element 70"),
+        ),
+        (
+            f32::NEG_INFINITY,
+            Some("expected finite numbers, found -inf at element 70"),
+        ),
+        (
+            1e7,
+            Some(
+                "at most 8319008 in absolute value, as 8 bits can hold, found 10000000 at element 70",
+            ),
+        ),
+        (-largest, None),
+    ] {
+        let mut weights = values(&numbers(&[5, 64]));
+        weights[70] = weight;
+        let matrix = Tensor::from_vec(weights, (5, 64), &Device::Cpu).unwrap();
+        let result = converted(&[("layer.weight", matrix)]);
+        let Some(expected) = expected else {
+            let file = result.unwrap().0;
+            let found = values(&file.load("layer.weight").unwrap())[70];
+            assert!((found - weight).abs() <= 1e-3 * largest, "{found}");
+            continue;
+        };
+        let error = result.err().unwrap().to_string();
+        assert!(error.contains("memory: tensor `layer.weight`"), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let matrix = numbers(&[5, 64]).affine(1e9, 0.0).unwrap();
+    let source = Held([("layer.weight".to_owned(), matrix)].into());
+    let weights = Weights::new(Arc::new(source), Dtype::Q8, &Device::Cpu).pp("layer");
+    let error = Linear::load_with_bias(&weights, 64, 5, None).err().unwrap();
+    assert!(error.to_string().contains("as 8 bits can hold"), "{error}");
+    // What is kept as it was may have such numbers: VAR has a mask with them.
+    let mask = Tensor::new(&[0.0, f32::NEG_INFINITY], &Device::Cpu).unwrap();
+    let (file, _) = converted(&[("attn_bias_for_masking", mask)]).unwrap();
+    let kept = values(&file.load("attn_bias_for_masking").unwrap());
+    assert_eq!(kept, [0.0, f32::NEG_INFINITY]);
+}
+
+#[test]
+fn tensors_that_the_format_cannot_hold_are_left_out() {
+    let long = "n".repeat(600);
+    let tensors = [
+        ("deep", numbers(&[1, 2, 1, 2, 1])),
+        (long.as_str(), numbers(&[2])),
+        ("kept", numbers(&[2])),
+    ];
+    let (file, left_out) = converted(&tensors).unwrap();
+    assert_eq!(file.names(), ["kept"]);
+    let named = "n".repeat(80);
+    let expected = [
+        "`deep` (5 axes)".to_owned(),
+        format!("`{named}` (a name of 600 bytes)"),
+    ];
+    assert_eq!(left_out, expected);
+}
+
+/// A file with these tensors of two numbers, described by name, axes and number of the type.
+fn described(alignment: u32, tensors: &[(&str, u32, u32)]) -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    bytes.extend((tensors.len() as u64).to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    text(&mut bytes, "general.alignment");
+    bytes.extend(4u32.to_le_bytes());
+    bytes.extend(alignment.to_le_bytes());
+    for (name, axes, number) in tensors {
+        text(&mut bytes, name);
+        bytes.extend(axes.to_le_bytes());
+        bytes.extend(2u64.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes().repeat(*axes as usize - 1));
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend([1.5f32, 2.5].map(f32::to_le_bytes).concat());
+    bytes
+}
+
+/// Files of others may have tensors of no use here.
+#[test]
+fn tensors_that_cannot_be_read_are_errors_only_where_they_are_asked_for() {
+    let long = "n".repeat(600);
+    let tensors = [
+        ("deep", 5, 0),
+        (long.as_str(), 1, 0),
+        ("odd", 1, 99),
+        ("plain", 1, 0),
+    ];
+    let file = open(described(32, &tensors)).unwrap();
+    assert_eq!(file.names(), ["deep", "odd", "plain"]);
+    assert_eq!(values(&file.load("plain").unwrap()), [1.5, 2.5]);
+    for (name, found) in [("deep", "a tensor of 5 axes"), ("odd", "GGUF type 99")] {
+        let element = file.info(name).unwrap().element;
+        assert_eq!(element, StoredType::Unreadable(found.to_owned()));
+        let error = file.load(name).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("found {found}")), "{error}");
+    }
+}
+
+#[test]
+fn a_large_alignment_is_named_where_it_leaves_no_numbers() {
+    let error = open(described(1 << 31, &[("plain", 1, 0)])).err().unwrap();
+    let error = error.to_string();
+    let expected = "the offset 0 behind byte 2147483648, where the numbers begin with an alignment \
+                    of 2147483648";
+    assert!(error.contains(expected), "{error}");
 }

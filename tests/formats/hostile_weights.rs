@@ -411,6 +411,37 @@ fn a_pickle_of_very_many_tensors_is_refused() {
     );
 }
 
+/// A pickle can name one tensor again and again for a few bytes each, and make each name long.
+#[test]
+fn a_tensor_under_very_many_names_is_refused() {
+    let started = std::time::Instant::now();
+    let with = |prefix: usize, count: u32, value: &[u8]| {
+        let inner = Pickle::new()
+            .raw(b"}(")
+            .text(&"p".repeat(prefix))
+            .raw(b"}(");
+        let tensor = inner.text("first").tensor(&PLAIN);
+        let kept = tensor.raw(b"r").raw(&0u32.to_le_bytes()); // under number 0
+        let keys = (0..count).fold(kept, |pickle, i| {
+            pickle.raw(b"J").raw(&i.to_le_bytes()).raw(value)
+        });
+        archive(&keys.raw(b"uu").end(), &[("0", &six())])
+    };
+    let again = b"j\0\0\0\0";
+    refused(
+        with(9, 300_000, again),
+        &["at most 200000 names of tensors"],
+    );
+    refused(
+        with(450, 190_000, again),
+        &["names of tensors of at most 67108864 bytes together"],
+    );
+    // Other values need no names.
+    let numbers = read(with(450, 300_000, b"K\x01"), &[]).unwrap();
+    assert_eq!(numbers.names().len(), 1);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
 #[test]
 fn damaged_archives_are_refused() {
     let whole = single_tensor_file(PLAIN);
@@ -534,6 +565,15 @@ fn damaged_safetensors_are_refused() {
     refused(
         file(a.clone(), entry("F32", "[-1]", 8, 16), 16),
         &["tensor `b`", "dtype, shape"],
+    );
+    let axes = format!("[{}1]", "1,".repeat(64));
+    refused(
+        file(a.clone(), entry("I64", &axes, 8, 16), 16),
+        &["tensor `b`", "dtype, shape"],
+    );
+    refused(
+        safetensors(&format!(r#"{{"a":{a},"b":{b},"a":{a}}}"#), 16),
+        &["tensor `a` is duplicated"],
     );
     refused(file(a, "7".into(), 16), &["tensor `b`", "found 7"]);
     refused(safetensors("{\"a\":", 0), &["not the expected JSON"]);

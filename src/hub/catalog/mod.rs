@@ -4,11 +4,14 @@
 
 mod entries;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     blob::{Folder, Location},
-    cache,
+    cache, checkpoint, sharded,
 };
 
 pub use entries::ENTRIES;
@@ -89,9 +92,37 @@ const FOLDER_NAMES: [&str; 2] = ["config.json", "config.yaml"];
 #[derive(Clone, Debug)]
 pub struct Presence {
     /// Its name: the one found, otherwise the preferred one.
-    pub file: &'static str,
+    pub file: String,
     /// Its path, or `None` if it is missing.
     pub found: Option<PathBuf>,
+}
+
+/// The presence of a file or folder of this name that was found. An index brings its shards; a folder
+/// counts as missing as long as its weights are not complete.
+fn presence_with_shards(name: &str, location: &Location) -> Vec<Presence> {
+    let path = location.path();
+    let presence = |file: String, found| Presence { file, found };
+    let is_complete = match location {
+        Location::File(blob) if checkpoint::is_index(&path) => {
+            let Ok(shards) = sharded::shards(blob) else {
+                return vec![presence(name.to_owned(), None)];
+            };
+            let beside = |name: &str, shard: &str| Path::new(name).with_file_name(shard);
+            let mut all = vec![presence(name.to_owned(), Some(path.clone()))];
+            all.extend(shards.iter().map(|shard| {
+                let file = beside(name, shard).to_string_lossy().into_owned();
+                let path = path.with_file_name(shard);
+                presence(file, path.is_file().then_some(path))
+            }));
+            return all;
+        }
+        Location::File(_) => true,
+        Location::Folder(folder) => {
+            let weights = checkpoint::weights_of(folder);
+            weights.is_ok() && checkpoint::missing_parts(location).is_empty()
+        }
+    };
+    vec![presence(name.to_owned(), is_complete.then_some(path))]
 }
 
 /// The name that `ttsvar convert` gives the converted form of a weight file, which is used in its
@@ -102,11 +133,13 @@ pub fn converted_name(name: &str) -> Option<String> {
     let stem = ENDINGS
         .iter()
         .find_map(|ending| whole.strip_suffix(ending))?;
-    let stem = match stem {
-        "pytorch_model" => "model",
-        stem => stem,
-    };
-    Some(format!("{stem}.gguf"))
+    let folder = stem.strip_suffix("pytorch_model");
+    Some(
+        match folder.filter(|folder| folder.is_empty() || folder.ends_with('/')) {
+            Some(folder) => format!("{folder}model.gguf"),
+            None => format!("{stem}.gguf"),
+        },
+    )
 }
 
 /// The file or folder of this name, or what `ttsvar convert` made of it.
@@ -158,32 +191,37 @@ pub fn list_names(entries: &[&Entry]) -> String {
 }
 
 impl Entry {
-    /// The presence of each of the files.
+    /// The presence of each of the files, and of the shards that their indexes name.
     pub fn presence(&self, folder: &Folder) -> Vec<Presence> {
         let present = |names: &'static [&'static str]| {
             let found = names
                 .iter()
-                .find_map(|name| Some((*name, self.find(folder, name)?)));
-            match found {
-                Some((file, location)) => Presence {
-                    file,
-                    found: Some(location.path()),
-                },
-                None => Presence {
-                    file: names.first().copied().unwrap_or_default(),
+                .filter_map(|name| Some(presence_with_shards(name, &self.find(folder, name)?)));
+            let found: Vec<Vec<Presence>> = found.collect();
+            let is_complete =
+                |files: &&Vec<Presence>| files.iter().all(|file| file.found.is_some());
+            match found.iter().find(is_complete).or(found.first()) {
+                Some(files) => files.clone(),
+                None => vec![Presence {
+                    file: names.first().copied().unwrap_or_default().to_owned(),
                     found: None,
-                },
+                }],
             }
         };
-        self.files.iter().map(|names| present(names)).collect()
+        self.files.iter().flat_map(|names| present(names)).collect()
     }
 
-    /// The files with their paths, if all of them are present.
-    pub fn complete_in(&self, folder: &Folder) -> Option<Vec<(&'static str, PathBuf)>> {
+    /// The files with their paths, if all of them are present, none of another revision than the
+    /// others.
+    pub fn complete_in(&self, folder: &Folder) -> Option<Vec<(String, PathBuf)>> {
         let presence = self.presence(folder).into_iter();
-        presence
+        let files: Option<Vec<_>> = presence
             .map(|file| Some((file.file, file.found?)))
-            .collect()
+            .collect();
+        files.filter(|files| {
+            let paths = files.iter().map(|(_, path)| path.as_path());
+            cache::are_of_one_revision(paths)
+        })
     }
 
     /// Finds one of the files in a sub-folder named after the model, or directly in `folder` unless

@@ -82,13 +82,13 @@ pub(super) fn call(
         Global::RebuildTensor => {
             let view = view(machine, arguments)?;
             Ok(Value::Tensor(
-                machine.add_tensor(Node::Tensor(Box::new(view)))?,
+                machine.add_tensor(Node::Tensor(Arc::new(view)))?,
             ))
         }
         Global::RebuildTypedTensor => {
             let view = typed_view(machine, arguments)?;
             Ok(Value::Tensor(
-                machine.add_tensor(Node::Tensor(Box::new(view)))?,
+                machine.add_tensor(Node::Tensor(Arc::new(view)))?,
             ))
         }
         Global::RebuildFromType => from_type(machine, arguments),

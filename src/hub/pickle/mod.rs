@@ -88,7 +88,7 @@ pub enum Node {
     /// A stored run of numbers.
     Storage(Box<Storage>),
     /// A view of a storage.
-    Tensor(Box<View>),
+    Tensor(Arc<View>),
     /// A tensor that cannot be read; its kind.
     Unreadable(&'static str),
 }
@@ -203,7 +203,7 @@ impl Tree {
 #[derive(Clone, Copy, Debug)]
 pub enum Stored<'t> {
     /// A view of a storage.
-    View(&'t View),
+    View(&'t Arc<View>),
     /// A tensor that cannot be read; its kind.
     Unreadable(&'static str),
 }

@@ -9,7 +9,7 @@ pub(super) const LARGEST: f32 = 127.0;
 
 /// A block of weights as `q8_0` has it.
 pub struct Q8Block {
-    /// What the integers are to be multiplied by.
+    /// What the integers are to be multiplied by, at least 0.
     pub scale: f16,
     /// Integers between -127 and 127.
     pub values: [i8; BLOCK],
@@ -21,6 +21,9 @@ impl Q8Block {
 
     /// Its bytes in files.
     pub const BYTES: usize = size_of::<f16>() + BLOCK;
+
+    /// The largest absolute value of a weight: the largest integer times the largest scale.
+    pub(crate) const LARGEST_WEIGHT: f32 = LARGEST * f16::MAX.to_f32_const();
 
     /// The block that is nearest to these weights, at most 32 of them.
     pub fn new(weights: &[f32]) -> Self {
@@ -44,8 +47,8 @@ impl Q8Block {
         }
     }
 
-    /// A block as files have it: its scale, then its integers. Kernels know none below -127, so
-    /// a block that has one is rounded again.
+    /// A block as files have it: its scale, then its integers. Kernels know no integer below -127, so
+    /// a block that has one is rounded again, and no scale below 0, so its sign goes to the integers.
     pub(super) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let [low, high, rest @ ..] = bytes;
         let scale = f16::from_le_bytes([*low, *high]);
@@ -56,6 +59,12 @@ impl Q8Block {
         });
         if found {
             return Self::new(&values.map(|value| scale.to_f32() * f32::from(value)));
+        }
+        if scale.is_sign_negative() {
+            return Self {
+                scale: -scale,
+                values: values.map(|value| -value),
+            };
         }
         Self { scale, values }
     }

@@ -185,4 +185,31 @@ mod tests {
         assert_eq!(block.values[7], -127);
         assert!((block.scale.to_f32() * -127.0 - scale * -128.0).abs() < 1e-3 * scale * 128.0);
     }
+
+    /// Kernels for ARM convert scales by moving their bits, which is only right without a sign.
+    #[test]
+    fn the_sign_of_a_scale_goes_to_the_integers() {
+        for scale in [
+            f16::from_f32(-0.5),
+            f16::NEG_ZERO,
+            -f16::MIN_POSITIVE_SUBNORMAL,
+        ] {
+            for first in [3, 127, -127, i8::MIN] {
+                let mut bytes = [0; Q8Block::BYTES];
+                bytes[..2].copy_from_slice(&scale.to_le_bytes());
+                bytes[2] = first.cast_unsigned();
+                bytes[3] = (-5i8).cast_unsigned();
+                let block = Q8Block::from_bytes(&bytes);
+                assert!(block.scale.is_sign_positive(), "{scale}, {first}");
+                let mut stored = [0.0; BLOCK];
+                Q8Block::write_values(&bytes, &mut stored);
+                for (value, stored) in block.values.iter().zip(stored) {
+                    let value = f32::from(*value) * block.scale.to_f32();
+                    let step = scale.to_f32().abs();
+                    assert!((value - stored).abs() <= step, "{value} for {stored}");
+                    assert!(first == i8::MIN || value == stored, "{value} for {stored}");
+                }
+            }
+        }
+    }
 }
