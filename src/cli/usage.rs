@@ -12,7 +12,7 @@ use super::{REFUSED, arguments::Arguments, console::Console};
 use crate::{Error, hub::catalog};
 
 /// Flags of other image programs, each with the flag of this one that its hint names.
-const ELSEWHERE: [(&str, &str, &str); 10] = [
+const ELSEWHERE: [(&str, &str, &str); 18] = [
     ("--steps", "decoder-steps", STEPS),
     ("--num-inference-steps", "decoder-steps", STEPS),
     ("--width", "aspect", SIZE),
@@ -22,7 +22,15 @@ const ELSEWHERE: [(&str, &str, &str); 10] = [
     ("--guidance", "cfg", GUIDANCE),
     ("--guidance-scale", "cfg", GUIDANCE),
     ("--num-images", "best", COUNT),
+    ("--num-samples", "best", COUNT),
+    ("--batch-size", "best", COUNT),
     ("--count", "best", COUNT),
+    ("--temperature", "tau", TEMPERATURE),
+    ("--temp", "tau", TEMPERATURE),
+    ("--image-size", "pixels", SIZE),
+    ("--init-image", "image", EDIT),
+    ("--strength", "image", EDIT),
+    ("--gpu", "device", DEVICE),
 ];
 
 const STEPS: &str =
@@ -32,7 +40,14 @@ const SIZE: &str = "the size of the image is set by --aspect and --pixels";
 
 const GUIDANCE: &str = "the strength of guidance is set by --cfg";
 
-const COUNT: &str = "--best K writes the K best images of one search";
+const COUNT: &str = "--best K writes the K best images of one search; \
+                     --prompts FILE takes several prompts, and --seed another seed";
+
+const TEMPERATURE: &str = "the temperature is set by --tau";
+
+const EDIT: &str = "--image and --mask regenerate the part of an image that is white in the mask";
+
+const DEVICE: &str = "the device is set by --device, such as --device cuda";
 
 /// Returns the arguments, or the exit code if there is nothing left to do.
 pub(super) fn parse() -> Result<Arguments, ExitCode> {

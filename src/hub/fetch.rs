@@ -145,7 +145,7 @@ impl Hub {
         let missing: Vec<&str> = missing.map(|file| file.file.as_str()).collect();
         let message = format!("is not on Hugging Face; it is published by {place}");
         Error::input(message).with_hint(format!(
-            "download {} there and put it into {} or its sub-folder `{}`",
+            "download {} there and put what you downloaded into {} or its sub-folder `{}`",
             missing.join(", "),
             self.folder.display(),
             entry.name
@@ -489,7 +489,7 @@ fn refused(entry: &Entry, error: &RequestError) -> Error {
         .filter_map(|names| names.first().copied())
         .collect();
     let by_hand = format!(
-        "download {} manually and put it into a sub-folder `{}` of the --weights folder",
+        "download {} manually into a sub-folder `{}` of the --weights folder",
         names.join(", "),
         entry.name
     );

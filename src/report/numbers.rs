@@ -10,8 +10,10 @@ pub fn bytes(count: u64) -> String {
     with_unit(count as f64, "B")
 }
 
-/// Parses a size such as `12G`, `800MB` or `1.5GiB`.
+/// Parses a size such as `12G`, `800MB` or `1.5GiB`. A number without a unit is one of bytes, of which
+/// fewer than a million are most likely a forgotten unit.
 pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "expected a size such as 12G, 800M or 1.5GiB";
     let typed = typed.trim();
     let end = typed
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -27,11 +29,12 @@ pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
         "ki" => 1024.0,
         "mi" => 1024.0 * 1024.0,
         "gi" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err("expected a size such as 12G, 800M or 1.5GiB"),
+        _ => return Err(EXPECTED),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "expected a size such as 12G, 800M or 1.5GiB")?;
+    let number: f64 = number.parse().map_err(|_| EXPECTED)?;
+    if unit.is_empty() && number < 1e6 {
+        return Err(EXPECTED);
+    }
     Ok((number * factor) as u64)
 }
 
@@ -86,12 +89,12 @@ mod tests {
             ("12G", 12_000_000_000),
             ("800 MB", 800_000_000),
             ("1.5gib", 1_610_612_736),
-            ("70", 70),
+            ("2000000", 2_000_000),
         ];
         for (typed, bytes) in pairs {
             assert_eq!(parse_bytes(typed), Ok(bytes), "{typed}");
         }
-        for wrong in ["", "G", "12 GG", "-1G", "1e9", "1..2", "many"] {
+        for wrong in ["", "G", "70", "12 GG", "-1G", "1e9", "1..2", "many"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }

@@ -106,7 +106,7 @@ impl Provenance {
             return Ok(None);
         }
         let optional = |key: &str| png.text(&format!("{PREFIX}{key}"));
-        let text = |key: &str| optional(key).ok_or_else(|| damaged(key, "it is missing"));
+        let text = |key: &str| optional(key).ok_or_else(|| missing(key));
         let number = |key: &str| {
             text(key)?
                 .parse()
@@ -158,10 +158,15 @@ fn parsed<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T> {
 }
 
 fn damaged(key: &str, what: &str) -> Error {
-    Error::input(format!("the text `{PREFIX}{key}` is damaged: {what}")).with_hint(
-        "another program may have changed the file; the trace contains the same information",
-    )
+    Error::input(format!("the text `{PREFIX}{key}` is damaged: {what}")).with_hint(CHANGED)
 }
+
+fn missing(key: &str) -> Error {
+    Error::input(format!("the record has no text `{PREFIX}{key}`")).with_hint(CHANGED)
+}
+
+const CHANGED: &str =
+    "another program may have changed the file; the trace contains the same information";
 
 #[cfg(test)]
 mod tests {

@@ -252,7 +252,7 @@ impl Server {
             scheduler.write_missed();
         })
         .await;
-        tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
+        tracing::info!(uptime = began.elapsed().as_secs(), "stopped");
     }
 }
 

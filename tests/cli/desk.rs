@@ -111,7 +111,6 @@ impl Desk {
 
     /// Runs the command in a report that repeats its search, which must be a single line for a
     /// shell, and writes the image to `out`.
-    #[cfg(unix)]
     pub fn repeat_by_report(&self, report: &str, out: &str) {
         let page = self.text(report);
         let (_, rest) = page
@@ -126,17 +125,13 @@ impl Desk {
         ]
         .iter()
         .fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
-        let program = env!("CARGO_BIN_EXE_ttsvar");
-        let flags = format!("'{program}' generate --quiet --out '{out}' ");
-        let line = line.replacen("ttsvar generate ", &flags, 1);
-        let mut shell = Command::new("sh");
-        let output = shell
-            .current_dir(self.0.path())
-            .args(["-c", &line])
-            .output();
-        let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {said}");
+        let words = shell_words::split(&line).unwrap();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ["ttsvar", "generate", flags @ ..] = &words[..] else {
+            panic!("{line}")
+        };
+        let outputs = ["generate", "--quiet", "--out", out];
+        self.works(&[&outputs[..], flags].concat());
     }
 
     /// Runs what has to be refused with one error, one hint, and nothing written; returns the line

@@ -252,7 +252,7 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
     );
     assert!(broken.err.contains(
         "hint: run the command again, which resumes the download; or download \
-         HPS_v2.1_compressed.pt manually and put it into a sub-folder `hps-v2.1`"
+         HPS_v2.1_compressed.pt manually into a sub-folder `hps-v2.1`"
     ));
     assert!(
         broken.out.contains("clip-bpe: merges.txt, "),
@@ -756,16 +756,14 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
         "{said:?}"
     );
     assert!(lines[1].starts_with(
-        "hint: download aesthetic_predictor_v2_5.pth there and put it into downloads or"
+        "hint: download aesthetic_predictor_v2_5.pth there and put what you downloaded into downloads or"
     ));
     assert!(lines[2].starts_with(
         "error: siglip-so400m-patch14-384: Hugging Face google/siglip-so400m-patch14-384 cannot"
     ));
-    assert!(
-        lines[3].ends_with(
-            "put it into a sub-folder `siglip-so400m-patch14-384` of the --weights folder"
-        )
-    );
+    assert!(lines[3].ends_with(
+        "manually into a sub-folder `siglip-so400m-patch14-384` of the --weights folder"
+    ));
     let unknown = desk.refuses(&["models", "fetch", "nope"]);
     assert_eq!(
         unknown,

@@ -185,7 +185,7 @@ fn below_enough(outcome: &Outcome) -> Option<String> {
     let enough = plan.enough()?;
     (outcome.winner().score < enough && plan.rounds() > 1).then(|| {
         format!(
-            "no image reached a score of {enough}, at which the search stops; \
+            "no image reached the score of {enough}, at which the search would have stopped; \
              try another --seed, a larger --n, or --method best-of-n"
         )
     })
