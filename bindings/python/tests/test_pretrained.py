@@ -14,6 +14,7 @@ import ttsvar
 
 SCORER = conftest.RECORDED / "clip-tiny/model"
 REPOSITORY = "openai/clip-vit-large-patch14"
+COMMIT = "c0ffee"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -25,8 +26,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         Hub.asked.append(self.path)
         if self.path == f"/api/models/{REPOSITORY}/revision/main":
             files = [{"rfilename": path.name} for path in SCORER.iterdir()]
-            return self.answer(json.dumps({"siblings": files}).encode())
-        start = f"/{REPOSITORY}/resolve/main/"
+            return self.answer(json.dumps({"sha": COMMIT, "siblings": files}).encode())
+        start = f"/{REPOSITORY}/resolve/{COMMIT}/"
         if self.path.startswith(start):
             content = (SCORER / self.path.removeprefix(start)).read_bytes()
             return self.answer(content, self.headers["Range"])
@@ -41,7 +42,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if wanted else 200)
         if wanted:
             self.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(content)}")
-        self.send_header("X-Repo-Commit", "c0ffee")
+        self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", hashlib.sha256(content).hexdigest())
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
