@@ -407,6 +407,17 @@ fn a_latent_verifier_must_be_there_and_fit() {
 }
 
 #[test]
+fn copies_and_resumed_candidates_finish_side_by_side() {
+    // One of two candidates continues and is copied; the other is resumed.
+    let above = Stage::new(0, 1, Select::Above { score: 0.0 });
+    let copied = Stage::new(2, 2, Select::Top { k: 1 });
+    let plan = Plan::new(2, vec![above, copied]).unwrap();
+    let plan = plan.finishing(3).unwrap();
+    assert_eq!(follow(&plan, 0).finished.len(), 3);
+    assert_eq!(plan.most_finished(), 3);
+}
+
+#[test]
 fn a_latent_verifier_does_not_choose_finished_images() {
     let last = SCALES - 1;
     let stage = Stage {

@@ -358,8 +358,9 @@ impl Plan {
     pub fn most_finished(&self) -> usize {
         let of_round = self.stages.last().map_or(self.start, |stage| stage.width);
         let of_rounds = of_round.saturating_mul(self.rounds);
-        // Suspended candidates are resumed only while fewer than `finish` have finished.
-        of_rounds.max(self.finish.min(self.most_suspended()))
+        // Suspended candidates are resumed as well, but only while fewer than `finish` have finished.
+        let with_resumed = of_rounds.saturating_add(self.most_suspended());
+        of_rounds.max(self.finish.min(with_resumed))
     }
 
     /// The most candidates that the stages of all rounds suspend.
