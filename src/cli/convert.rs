@@ -7,7 +7,13 @@ use std::{
 
 use serde_json::json;
 
-use super::{arguments, console::Console, copying::FileCopy, numbers, progress::bytes_bar};
+use super::{
+    arguments,
+    console::Console,
+    copying::{FileCopy, is_same},
+    numbers,
+    progress::bytes_bar,
+};
 use crate::{
     Error, Result,
     hub::{
@@ -186,8 +192,4 @@ fn within(path: &Path, root: &Path, out: &Path) -> PathBuf {
         Ok(inside) => out.join(inside),
         Err(_) => out.join(path.file_name().unwrap_or_default()),
     }
-}
-
-fn is_same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

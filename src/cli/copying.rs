@@ -101,16 +101,16 @@ impl FileCopy {
     }
 }
 
-/// Returns whether two paths are names of the same file.
+/// Returns whether two paths are names of the same file or folder.
 #[cfg(unix)]
-fn is_same(a: &Path, b: &Path) -> bool {
+pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let identity = |path| fs::metadata(path).map(|about| (about.dev(), about.ino()));
     matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 #[cfg(not(unix))]
-fn is_same(a: &Path, b: &Path) -> bool {
+pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{
     blob::{Blob, Embedded, Folder, Location},
     catalog,
+    checkpoint::is_index,
     description::{Description, GeneratorFamily, Text},
     place::Place,
     released::{self, DEMO_REWARD, DINOV2, DINOV2_FOLDER, IMAGE_REWARD, SWITTI_VAE},
@@ -73,7 +74,7 @@ fn require_folder(folder: &Path, hint: &str) -> Result<()> {
 pub fn is_text(name: &str) -> bool {
     const ENDINGS: [&str; 5] = ["json", "yaml", "txt", "model", "toml"];
     let ending = Path::new(name).extension().unwrap_or_default();
-    ENDINGS.iter().any(|known| ending == *known) && !name.ends_with(".index.json")
+    ENDINGS.iter().any(|known| ending == *known) && !is_index(name.as_ref())
 }
 
 /// The files of a bundle on disk.

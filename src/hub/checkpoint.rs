@@ -153,7 +153,7 @@ const WHOLE: [&str; 5] = [
 ];
 
 /// The end of the name of an index of shards.
-const INDEX: &str = ".index.json";
+pub(super) const INDEX: &str = ".index.json";
 
 /// Returns whether a file is an index of shards, by its name.
 pub(super) fn is_index(path: &Path) -> bool {

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{
     blob::Folder,
     catalog::{Entry, Source},
-    checkpoint::is_index,
+    checkpoint::{INDEX, is_index},
     client::{Answer, Client, RequestError},
 };
 use crate::{Error, Result};
@@ -433,7 +433,7 @@ fn files_for_name(name: &str, there: &[String]) -> Vec<String> {
         return files;
     }
     let shard = |file: &&String| {
-        let (stem, end) = name.strip_suffix(".index.json")?.rsplit_once('.')?;
+        let (stem, end) = name.strip_suffix(INDEX)?.rsplit_once('.')?;
         file.strip_prefix(stem)?
             .strip_prefix('-')?
             .strip_suffix(end)?

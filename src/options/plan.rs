@@ -15,13 +15,25 @@ impl Options {
     /// # Errors
     /// The numbers do not fit together.
     pub fn plan_for(&self, scales: usize, drafts: Drafts) -> Result<Plan> {
+        let plan = match &self.plan {
+            Some(plan) => plan.clone(),
+            None => self.plan_of_method(scales, drafts)?,
+        };
+        let plan = plan.with(self.plan_options(), scales)?;
+        Ok(match self.budget {
+            Some(_) => plan.unlimited(),
+            None => plan,
+        })
+    }
+
+    /// The plan of the method, or of one round of it within a budget.
+    fn plan_of_method(&self, scales: usize, drafts: Drafts) -> Result<Plan> {
         let drafts = Drafts {
             finish: self.finish,
             ..drafts.with_verifier(self.verifier)
         };
         let method = self.method.unwrap_or_default();
         let n = match (self.budget, method) {
-            (Some(_), _) if self.plan.is_some() => 1,
             (None, _) => self.n.unwrap_or(method.usual_n()),
             // What a round consists of; the budget decides how many there are.
             (Some(_), Method::Draft | Method::Beam | Method::Lookahead) => ROUND,
@@ -29,15 +41,9 @@ impl Options {
             (Some(_), Method::Raw | Method::Importance) => return Err(no_use_for_budget(method)),
             (Some(_), Method::BestOfN | Method::TtsVar) => 1,
         };
-        let plan = match (&self.plan, method) {
-            (Some(plan), _) => plan.clone(),
-            (None, Method::TtsVar) => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
-            (None, method) => method.plan_for(scales, n, drafts)?,
-        };
-        let plan = plan.with(self.plan_options(), scales)?;
-        Ok(match self.budget {
-            Some(_) => plan.unlimited(),
-            None => plan,
+        Ok(match method {
+            Method::TtsVar => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
+            method => method.plan_for(scales, n, drafts)?,
         })
     }
 

@@ -45,9 +45,11 @@ pub fn unrecorded_flags(settings: &Map<String, Value>) -> &'static [(&'static st
     }
 }
 
-/// Settings that the command takes up in their own way, or that name what it cannot have: scorers
-/// and extractors of the caller.
-const SPECIAL: [&str; 10] = [
+/// Settings that name scorers or extractors of the caller, which no command has.
+pub const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
+
+/// Settings that the command takes up in their own way.
+const SPECIAL: [&str; 8] = [
     "model",
     "method",
     "n",
@@ -56,8 +58,6 @@ const SPECIAL: [&str; 10] = [
     "questions",
     EDIT,
     CLASS,
-    "scorer",
-    "extractor",
 ];
 
 /// The setting with the class of class-conditional models.
@@ -115,7 +115,7 @@ pub(super) fn command(trace: &Trace) -> Command {
     }
     let mut switches = vec![];
     for (name, value) in &trace.settings {
-        if SPECIAL.contains(&name.as_str()) {
+        if SPECIAL.contains(&name.as_str()) || EXTERNAL.contains(&name.as_str()) {
             continue;
         }
         match plain(value) {

@@ -21,7 +21,7 @@ mod text;
 pub mod tree;
 
 pub use album::Album;
-pub use command::{EDIT, unrecorded_flags};
+pub use command::{EDIT, EXTERNAL, unrecorded_flags};
 pub use parameters::Parameters;
 pub use plot::Chart;
 pub use provenance::Provenance;

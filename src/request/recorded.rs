@@ -13,7 +13,7 @@ use crate::{
     image::Png,
     loading::Dtype,
     options::{Options, Preview},
-    report::{EDIT, Parameters, Provenance},
+    report::{EDIT, EXTERNAL, Parameters, Provenance},
     scorers::ScorerMix,
     system::{System, SystemBuilder},
 };
@@ -38,9 +38,6 @@ const OUTSIDE: [&str; 13] = [
 
 /// The setting with the model that the scorer `openai` asks.
 const ASKED: &str = "openai";
-
-/// Settings that name scorers or extractors of the caller.
-const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
 
 /// The settings of a search, in the order in which records list them. Scorers are recorded if they
 /// are not the model's default, and the data type if it is not f32, since both affect images.

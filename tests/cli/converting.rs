@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::{
     desk::Desk,
-    support::{flexar, golden, hart, switti, var},
+    support::{demo::SCORER, flexar, golden, hart, switti, var},
 };
 
 /// Converts `bundle` into `small`, and generates the same image with both from a prompt.
@@ -110,14 +110,8 @@ fn shards_become_one_file() {
         [text]
         family = "t5"
         weights = "encoder"
-        [scorer]
-        family = "demo-reward"
-        weights = "ImageReward.pt"
-        config = "med_config.json"
-        vocab = "vocab.txt"
-        heads = 4
     "#;
-    desk.write("bundle/bundle.toml", toml);
+    desk.write("bundle/bundle.toml", format!("{toml}{SCORER}"));
     converted_images_are_the_same(&desk);
     let files = desk.files();
     let small: Vec<_> = files

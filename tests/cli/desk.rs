@@ -9,6 +9,8 @@ use assert_cmd::Command;
 use tempfile::TempDir;
 use ttsvar::image::Png;
 
+use crate::support::copy_folder;
+
 /// The folder with the demo's bundle.
 pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")
@@ -39,15 +41,7 @@ impl Desk {
 
     /// Copies a folder to `name`.
     pub fn copy(&self, from: &Path, name: &str) {
-        fs::create_dir_all(self.path(name)).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            let inner = format!("{name}/{}", path.file_name().unwrap().to_str().unwrap());
-            match path.is_dir() {
-                true => self.copy(&path, &inner),
-                false => drop(fs::copy(&path, self.path(&inner)).unwrap()),
-            }
-        }
+        copy_folder(from, &self.path(name));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -2,15 +2,10 @@
 
 use std::{fs, path::Path};
 
-use super::golden;
-
-/// The files of the demo that the bundle shares.
-const FROM_DEMO: [&str; 4] = [
-    "ImageReward.pt",
-    "med_config.json",
-    "vocab.txt",
-    "dinov2.pth",
-];
+use super::{
+    demo::{self, FEATURES, SCORER},
+    golden,
+};
 
 /// The files of the recording.
 const RECORDED: [&str; 8] = [
@@ -26,14 +21,12 @@ const RECORDED: [&str; 8] = [
 
 /// Writes the bundle into a folder, with these weights of the transformer.
 pub fn write_bundle(folder: &Path, weights: &str) {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    demo::write_files(folder);
     let recorded = golden("hart-tiny");
-    let demo = FROM_DEMO.map(|name| (demo.join(name), name));
-    let recorded = RECORDED.map(|name| (recorded.join(name), name));
-    for (from, name) in demo.into_iter().chain(recorded) {
+    for name in RECORDED {
         let to = folder.join(name);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::write(to, fs::read(from).unwrap()).unwrap();
+        fs::write(to, fs::read(recorded.join(name)).unwrap()).unwrap();
     }
     let toml = format!(
         r#"
@@ -48,19 +41,7 @@ vae = "tokenizer/pytorch_model.bin"
 family = "qwen2"
 weights = "Qwen2-VL-1.5B-Instruct"
 
-[scorer]
-family = "demo-reward"
-weights = "ImageReward.pt"
-config = "med_config.json"
-vocab = "vocab.txt"
-heads = 4
-
-[features]
-family = "dinov2"
-weights = "dinov2.pth"
-heads = 4
-size = [64, 64]
-"#
+{SCORER}{FEATURES}"#
     );
     fs::write(folder.join("bundle.toml"), toml).unwrap();
 }

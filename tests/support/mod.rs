@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod demo;
 pub mod flexar;
 pub mod hart;
 pub mod mask2former;
@@ -33,6 +34,19 @@ fn golden_root() -> PathBuf {
     std::env::var_os("TTSVAR_GOLDEN")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
+}
+
+/// Copies a folder with everything in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let inner = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &inner),
+            false => fs::write(inner, fs::read(&path).unwrap()).unwrap(),
+        }
+    }
 }
 
 /// Makes a named pipe.

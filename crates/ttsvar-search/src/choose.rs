@@ -29,8 +29,10 @@ impl SearchState<'_> {
         } = *stage;
         let mut record = StageRecord::new(stage, self.batch.alive.clone());
         self.warned.clear();
+        // An earlier stage may have left fewer rows than the plan has here; only `top` repeats rows.
+        let most = width.min(self.batch.alive.len());
         record.kept = match select {
-            Select::Cluster { features } => self.cluster(scale, width, features, &mut record)?,
+            Select::Cluster { features } => self.cluster(scale, most, features, &mut record)?,
             Select::Resample {
                 potential,
                 lambda,
@@ -38,9 +40,7 @@ impl SearchState<'_> {
             } => {
                 record.scores = self.score(scale, verifier)?;
                 record.weights = self.weigh(scale, potential, lambda)?;
-                // An earlier stage may have left fewer rows than the plan has here.
-                let width = width.min(self.batch.alive.len());
-                resample::draw(&record.weights, width, draw, &mut self.stream(scale))
+                resample::draw(&record.weights, most, draw, &mut self.stream(scale))
             }
             Select::Top { k } => {
                 record.scores = self.score(scale, verifier)?;
@@ -48,10 +48,10 @@ impl SearchState<'_> {
             }
             Select::Above { score } => {
                 record.scores = self.score(scale, verifier)?;
-                top::above(&record.scores, score, width)
+                top::above(&record.scores, score, most)
             }
             Select::Drop => {
-                resample::without(self.batch.alive.len(), width, &mut self.stream(scale))
+                resample::without(self.batch.alive.len(), most, &mut self.stream(scale))
             }
         };
         record.warnings = std::mem::take(&mut self.warned);
@@ -66,7 +66,6 @@ impl SearchState<'_> {
         kind: Features,
         record: &mut StageRecord,
     ) -> Result<Vec<usize>> {
-        let width = width.min(self.batch.alive.len());
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
         let found = timed(&mut self.trace.cost.seconds.selection, || {

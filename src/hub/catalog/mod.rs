@@ -129,7 +129,7 @@ fn presence_with_shards(name: &str, location: &Location) -> Vec<Presence> {
 /// place; `None` for other files. In folders of a model it is that of the usual whole file.
 pub fn converted_name(name: &str) -> Option<String> {
     const ENDINGS: [&str; 5] = [".pth", ".pt", ".bin", ".safetensors", ".gguf"];
-    let whole = name.strip_suffix(".index.json").unwrap_or(name);
+    let whole = name.strip_suffix(checkpoint::INDEX).unwrap_or(name);
     let stem = ENDINGS
         .iter()
         .find_map(|ending| whole.strip_suffix(ending))?;
