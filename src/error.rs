@@ -255,10 +255,13 @@ impl Error {
             Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
                 hint.clone()
             }
-            Self::Io { .. } => Some(
-                "check that the path exists and that you have permission to read or write it"
-                    .to_owned(),
-            ),
+            Self::Io { path, .. } => Some(match path.to_string_lossy().contains("://") {
+                true => "download it first; only files on this machine are read".to_owned(),
+                false => {
+                    "check that the path exists and that you have permission to read or write it"
+                        .to_owned()
+                }
+            }),
             Self::Load(error) => Some(error.hint().to_owned()),
             Self::Search(error) => error.hint(),
             Self::Compute(_) | Self::Internal(_) => None,

@@ -23,6 +23,7 @@ class LocalModel:
         cls,
         model: str,
         dtype: str,
+        text_dtype: str | None,
         device: str,
         scorer: str | None,
         weights: str | None,
@@ -33,6 +34,7 @@ class LocalModel:
             ttsvar.Pipeline.from_pretrained(
                 model,
                 torch_dtype=dtype,
+                text_dtype=text_dtype,
                 device=device,
                 scorer=scorer,
                 cache_dir=weights,

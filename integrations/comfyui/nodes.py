@@ -59,6 +59,11 @@ MODELS = [
 ]
 """Those of the Python package, which need not be installed for a server; a test compares them."""
 
+DTYPES = ["f32", "bf16", "q8"]
+
+SAME_DTYPE = "as dtype"
+"""The text encoder has the type of the other networks."""
+
 LARGEST_SEED = 2**64 - 1
 
 
@@ -76,7 +81,7 @@ class LoadModel:
         return {
             "required": {
                 "model": (MODELS, {"default": "demo"}),
-                "dtype": (["f32", "bf16", "q8"], {"default": "f32"}),
+                "dtype": (DTYPES, {"default": "f32"}),
                 "device": (["cpu", "cuda"], {"default": "cpu"}),
             },
             "optional": {
@@ -90,11 +95,23 @@ class LoadModel:
                     {"default": "", "tooltip": "Folder with a bundle.toml, in place of the model"},
                 ),
                 "download": ("BOOLEAN", {"default": True}),
+                "text_dtype": (
+                    [SAME_DTYPE, *DTYPES],
+                    {"default": SAME_DTYPE, "tooltip": "The type of the text encoder alone"},
+                ),
             },
         }
 
     def load(
-        self, model, dtype, device, scorers=None, weights="", folder="", download=True
+        self,
+        model,
+        dtype,
+        device,
+        scorers=None,
+        weights="",
+        folder="",
+        download=True,
+        text_dtype=SAME_DTYPE,
     ):
         try:
             from .local import LocalModel
@@ -105,7 +122,13 @@ class LoadModel:
             ) from error
         return (
             LocalModel.load(
-                folder or model, dtype, device, scorers, weights or None, download
+                folder or model,
+                dtype,
+                None if text_dtype == SAME_DTYPE else text_dtype,
+                device,
+                scorers,
+                weights or None,
+                download,
             ),
         )
 
@@ -273,7 +296,7 @@ class SearchImage:
                     {
                         "default": "",
                         "tooltip": "For models that generate classes (VAR, flexar-1b-class), in "
-                        "place of the prompt: a number, a name or the beginning of one",
+                        "place of the prompt: a number, a name or the first words of one",
                     },
                 ),
             },

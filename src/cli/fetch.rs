@@ -4,7 +4,6 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use ttsvar_search::suggestion::suggest;
 
 use super::{REFUSED, arguments, console::Console, numbers, progress::bytes_bar};
 use crate::{
@@ -39,8 +38,11 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
         }
         if entries.is_empty() {
             let known: Vec<&str> = catalog::ENTRIES.iter().map(|entry| entry.name).collect();
-            return Err(Error::input(format!("unknown model or scorer `{name}`"))
-                .with_hint(suggest(name, &known, "`ttsvar models` lists them")));
+            return Err(
+                Error::input(format!("unknown model or scorer `{name}`")).with_hint(
+                    catalog::suggest_name(name, &known, "`ttsvar models` lists them"),
+                ),
+            );
         }
         for entry in entries {
             if !wanted.iter().any(|other| other.name == entry.name) {

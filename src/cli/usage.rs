@@ -101,9 +101,7 @@ fn refusal(error: &clap::Error, typed: &Subcommand) -> Error {
     let hint = match (error.kind(), extra, foreign) {
         (_, _, Some(hint)) => hint.to_owned(),
         (_, Some("-n"), _) => "the number of candidates is `--n`, such as `--n 4`".to_owned(),
-        (_, Some(extra), _) if !extra.starts_with('-') => {
-            "put a prompt with several words in quotes".to_owned()
-        }
+        (_, Some(extra), _) if !extra.starts_with('-') => typed.surplus_hint(extra),
         (ErrorKind::InvalidSubcommand, ..) => {
             let name = error.get(ContextKind::InvalidSubcommand);
             let name = name.map(ToString::to_string).unwrap_or_default();
@@ -115,6 +113,9 @@ fn refusal(error: &clap::Error, typed: &Subcommand) -> Error {
             suggest(&name, &names, &typed.see())
         }
         (ErrorKind::ArgumentConflict, ..) => "leave one of them out".to_owned(),
+        (ErrorKind::MissingRequiredArgument, ..) if message.ends_with("--mask <FILE>") => {
+            EDIT.to_owned()
+        }
         _ => tip.map_or_else(|| typed.see(), str::to_owned),
     };
     Error::input(message).with_hint(hint)
@@ -157,6 +158,21 @@ impl Subcommand {
         arguments
             .any(|argument| argument.get_long() == Some(ours))
             .then_some(hint)
+    }
+
+    /// The hint for a word too many.
+    fn surplus_hint(&self, word: &str) -> String {
+        let has = |name: &str| {
+            let mut arguments = self.command.get_arguments();
+            arguments.any(|argument| argument.get_id() == name)
+        };
+        if has("prompt") {
+            return "put a prompt with several words in quotes".to_owned();
+        }
+        if has("port") && word.parse::<u16>().is_ok() {
+            return format!("the port is set by `--port {word}`");
+        }
+        self.see()
     }
 
     /// The names of the subcommands in it.
@@ -227,6 +243,18 @@ mod tests {
         assert_eq!(
             parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
             "`ttsvar help eval scenes` lists the options"
+        );
+        assert_eq!(
+            parse_error(&["ttsvar", "serve", "8080"]).1,
+            "the port is set by `--port 8080`"
+        );
+        assert_eq!(
+            parse_error(&["ttsvar", "doctor", "demo"]).1,
+            "`ttsvar help doctor` lists the options"
+        );
+        assert_eq!(
+            parse_error(&["ttsvar", "generate", "x", "--image", "a.png"]).1,
+            EDIT
         );
         for line in [&["ttsvar", "generat"][..], &["ttsvar", "help", "generat"]] {
             let (message, hint) = parse_error(line);

@@ -89,13 +89,8 @@ impl FromStr for Device {
         match name {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
-            _ => Err(
-                Error::input(format!("unknown device `{name}`")).with_hint(suggest(
-                    name,
-                    &["cpu", "cuda"],
-                    "expected `cpu` or `cuda`",
-                )),
-            ),
+            _ => Err(Error::input(format!("unknown device `{name}`"))
+                .with_hint("expected `cpu`, or `cuda` for a GPU")),
         }
     }
 }

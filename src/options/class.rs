@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// The class of an image: its number, its name or the beginning of one. The generator knows which
+/// The class of an image: its number, its name or the first words of one. The generator knows which
 /// there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassChoice(String);

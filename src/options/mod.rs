@@ -54,7 +54,7 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
     pub negative: Option<String>,
     /// Class of the image, in place of a prompt, for class-conditional models such as var-d30: its
-    /// number, its name or the beginning of its name
+    /// number, its name or the first words of its name
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,

@@ -18,7 +18,6 @@ use crate::{
     scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
     text::Classes,
 };
-use ttsvar_search::suggestion::suggest;
 
 /// Builds a [`System`]. The command line fills this from its arguments.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -454,7 +453,7 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
             let expected =
                 format!("expected `{DEMO}`, one of {released}, or a folder with a bundle.toml");
             Err(Error::input(format!("unknown model `{model}`"))
-                .with_hint(suggest(model, &names, &expected)))
+                .with_hint(catalog::suggest_name(model, &names, &expected)))
         }
     }
 }

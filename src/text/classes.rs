@@ -71,11 +71,12 @@ impl Classes {
         self.0.get(class).map(AsRef::as_ref)
     }
 
-    /// The class that a number, a name or the beginning of one name stands for; case does not
+    /// The class that a number, a name or the first words of one name stand for; case does not
     /// matter.
     ///
     /// # Errors
-    /// There is no such class, or several names begin so; the hint has names that may be meant.
+    /// There is no such class, or several names begin with these words; the hint has names that
+    /// may be meant.
     pub fn find(&self, typed: &str) -> Result<usize> {
         let typed = typed.trim();
         if let Ok(number) = typed.parse::<i128>() {
@@ -84,7 +85,7 @@ impl Classes {
         if let Some(class) = self.names().position(|name| same(name, typed)) {
             return Ok(class);
         }
-        let begin = |name: &str| !typed.is_empty() && begins(name, typed);
+        let begin = |name: &str| !typed.is_empty() && begins_with_words(name, typed);
         let fitting: Vec<usize> = (0..self.count()).filter(|i| begin(&self.0[*i])).collect();
         match fitting[..] {
             [class] => Ok(class),
@@ -107,21 +108,23 @@ impl Classes {
         })
     }
 
-    /// The error for a name that no class has, with near ones.
+    /// The error for a name that no class has, with near ones: those with the same words, the one
+    /// with the most similar letters, those with the words in others.
     fn unknown(&self, typed: &str) -> Error {
-        let words = typed.to_lowercase();
-        let has_word = |i: &usize| {
-            let name = self.0[*i].to_lowercase();
-            words
-                .split_whitespace()
-                .any(|word| word.len() > 2 && name.contains(word))
-        };
+        let typed_words = typed.to_lowercase();
+        let words: Vec<&str> = typed_words
+            .split_whitespace()
+            .filter(|word| word.len() > 2)
+            .collect();
+        let names: Vec<String> = self.names().map(str::to_lowercase).collect();
+        let has_word = |name: &str| name.split_whitespace().any(|word| words.contains(&word));
+        let has_letters = |name: &str| words.iter().any(|word| name.contains(word));
+        let closest = closest(typed, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let with_word = (0..self.count()).filter(|class| has_word(&names[*class]));
+        let similar = names.iter().position(|name| Some(name.as_str()) == closest);
+        let with_letters = (0..self.count()).filter(|class| has_letters(&names[*class]));
         let mut near: Vec<usize> = vec![];
-        let names: Vec<&str> = self.names().collect();
-        if let Some(name) = closest(typed, &names) {
-            near.extend(names.iter().position(|other| *other == name));
-        }
-        for class in (0..self.count()).filter(has_word) {
+        for class in with_word.chain(similar).chain(with_letters) {
             if !near.contains(&class) {
                 near.push(class);
             }
@@ -171,8 +174,11 @@ fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }
 
-fn begins(name: &str, with: &str) -> bool {
-    name.to_lowercase().starts_with(&with.to_lowercase())
+/// `dog` is not the first word of `dogsled`.
+fn begins_with_words(name: &str, words: &str) -> bool {
+    let name = name.to_lowercase();
+    let rest = name.strip_prefix(&words.to_lowercase());
+    rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 #[cfg(test)]
@@ -223,7 +229,7 @@ mod tests {
         for (typed, message, near) in [
             ("1000", "expected a class from 0 to 999", "--class"),
             ("-1", "expected a class from 0 to 999", "--class"),
-            ("great", "5 classes begin with", "`great grey owl` (24)"),
+            ("great", "4 classes begin with", "`great grey owl` (24)"),
             (
                 "golden retreiver",
                 "no class is called",
@@ -236,12 +242,13 @@ mod tests {
             ),
             ("", "no class is called", "0 to 999"),
             ("xyzzy", "no class is called", "0 to 999"),
+            ("dog", "no class is called", "`Maltese dog` (153)"),
         ] {
             let error = classes.find(typed).unwrap_err();
             assert!(error.to_string().contains(message), "{typed}: {error}");
             assert!(hint(&error).contains(near), "{typed}: {}", hint(&error));
         }
-        let many = hint(&classes.find("s").unwrap_err());
+        let many = hint(&classes.find("cat").unwrap_err());
         assert!(many.contains("more"), "{many}");
     }
 

@@ -38,7 +38,14 @@ fn a_class_is_generated_recorded_and_repeated() {
     .concat();
     desk.works(&numbered);
     let named = [
-        &["generate", "--class", "Golden R", "-q", "--out", "b.png"],
+        &[
+            "generate",
+            "--class",
+            "Golden Retriever",
+            "-q",
+            "--out",
+            "b.png",
+        ],
         &SHORT[..],
     ]
     .concat();

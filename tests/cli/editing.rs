@@ -106,7 +106,7 @@ fn what_cannot_be_edited_is_refused() {
     desk.write("small.png", mask(32, |x| x >= 16));
     desk.write("text.png", "no image");
     let prompt = "a red circle";
-    let cases: [&[&str]; 5] = [
+    let cases: [&[&str]; 6] = [
         &["generate", prompt, "--image", "original.png"],
         &[
             "generate",
@@ -135,11 +135,19 @@ fn what_cannot_be_edited_is_refused() {
             "--mask",
             "none.png",
         ],
+        &[
+            "generate",
+            prompt,
+            "--image",
+            "https://example.com/a.png",
+            "--mask",
+            "mask.png",
+        ],
     ];
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate "a red circle" --image original.png
     error: the following required arguments were not provided: --mask <FILE>
-    hint: `ttsvar help generate` lists the options
+    hint: --image and --mask regenerate the part of an image that is white in the mask
 
     $ generate "a red circle" --image original.png --mask black.png
     error: the mask covers less than a fifth of every token in the 8 x 8 grid
@@ -156,5 +164,9 @@ fn what_cannot_be_edited_is_refused() {
     $ generate "a red circle" --image original.png --mask none.png
     error: none.png: No such file or directory (os error 2)
     hint: check that the path exists and that you have permission to read or write it
+
+    $ generate "a red circle" --image https://example.com/a.png --mask mask.png
+    error: https://example.com/a.png: No such file or directory (os error 2)
+    hint: download it first; only files on this machine are read
     "#);
 }

@@ -80,7 +80,7 @@ fn generate_explains_every_flag() {
                              if it has any
           --negative <TEXT>  What the image should not contain
           --class <CLASS>    Class of the image, in place of a prompt, for class-conditional models such
-                             as var-d30: its number, its name or the beginning of its name
+                             as var-d30: its number, its name or the first words of its name
       -h, --help             Print help
 
     Search:

@@ -232,9 +232,11 @@ fn names_that_are_not_known() {
         &["--sampling", "infinity-evla"],
         &["--model", "dall-e"],
         &["--device", "tpu"],
+        &["--model", "FoundationVision/Infinity"],
+        &["--model", "https://huggingface.co/mit-han-lab/hart-0.7b-1024px/"],
         &["--pixels", "2M"],
         &["--sed", "1"],
-    ]), @r"
+    ]), @"
     $ --method best
     error: unknown method `best`
     hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `lookahead`, `draft`, `sequential`, `auto`, `tts-var`
@@ -265,7 +267,15 @@ fn names_that_are_not_known() {
 
     $ --device tpu
     error: unknown device `tpu`
-    hint: did you mean `cpu`? expected `cpu` or `cuda`
+    hint: expected `cpu`, or `cuda` for a GPU
+
+    $ --model FoundationVision/Infinity
+    error: unknown model `FoundationVision/Infinity`
+    hint: its models are called `infinity-2b`, `infinity-8b`, `infinity-8b-512` here
+
+    $ --model https://huggingface.co/mit-han-lab/hart-0.7b-1024px/
+    error: unknown model `https://huggingface.co/mit-han-lab/hart-0.7b-1024px/`
+    hint: its model is called `hart` here
 
     $ --pixels 2M
     error: unknown image size `2M`

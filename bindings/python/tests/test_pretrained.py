@@ -129,17 +129,29 @@ def test_variants_are_released_models(tmp_path, variant):
         )
 
 
-def test_types_are_ours_or_those_of_pytorch():
-    class Bfloat16:
-        def __str__(self):
-            return "torch.bfloat16"
+class Bfloat16:
+    """Prints as the type of PyTorch does."""
 
+    def __str__(self):
+        return "torch.bfloat16"
+
+
+def test_types_are_ours_or_those_of_pytorch():
     for dtype in ("bf16", "bfloat16", Bfloat16()):
         pipeline = ttsvar.Pipeline.from_pretrained(torch_dtype=dtype)
         result = pipeline.generate("a ring", method="raw", seed=1)
         assert result.trace["settings"]["dtype"] == "bf16"
     with pytest.raises(ValueError, match="unknown data type `float16`"):
         ttsvar.Pipeline.from_pretrained(torch_dtype="float16")
+
+
+def test_the_text_encoder_may_have_a_type_of_its_own():
+    pipeline = ttsvar.Pipeline.from_pretrained(torch_dtype=Bfloat16(), text_dtype="q8")
+    settings = pipeline.generate("a ring", method="raw", seed=1).trace["settings"]
+    assert (settings["dtype"], settings["text_dtype"]) == ("bf16", "q8")
+    pipeline = ttsvar.Pipeline.from_pretrained(text_dtype=Bfloat16())
+    settings = pipeline.generate("a ring", method="raw", seed=1).trace["settings"]
+    assert settings["text_dtype"] == "bf16"
 
 
 def test_a_folder_is_a_model(tmp_path):

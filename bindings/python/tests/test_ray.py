@@ -1,6 +1,7 @@
 """Searches on the workers of a local Ray cluster: no image is lost or repeated, and each is the
 same as on one machine."""
 
+import inspect
 import json
 import os
 import shutil
@@ -82,6 +83,31 @@ def timeless(summary):
     for row in summary["methods"]:
         del row["cost"]["seconds"]
     return summary
+
+
+def test_an_evaluation_has_the_defaults_of_the_command_line(command_line):
+    ours = {
+        name: parameter.default
+        for name, parameter in inspect.signature(ttsvar.ray.evaluate).parameters.items()
+    }
+    shown = " ".join(command_line("help", "eval", "scenes").stdout.split())
+    for name in ("methods", "n"):
+        of_flag = shown.split(f"--{name} <", 1)[1].split("[default: ", 1)[1].split("]", 1)[0]
+        assert ",".join(map(str, ours[name])) == of_flag
+    for name in ("prompts", "samples", "consistency"):
+        of_flag = shown.split(f"--{name} <", 1)[1].split("[default: ", 1)[1]
+        assert of_flag.startswith(f"{ours[name]}, ")
+
+
+def test_workers_may_keep_the_text_encoder_in_another_type(tmp_path):
+    settings = {"method": "raw", "seed": 1, "workers": 1, "text_dtype": "q8"}
+    (image,) = ttsvar.ray.generate(["a ring"], tmp_path, **settings)
+    trace = json.loads(image.with_suffix(".trace.json").read_text())
+    assert trace["settings"]["text_dtype"] == "q8"
+    options = {"methods": ["raw"], "n": [1], "prompts": 1, "samples": 1, "consistency": 0}
+    ttsvar.ray.evaluate(tmp_path / "eval", **options, workers=1, text_dtype="q8")
+    setup = json.loads((tmp_path / "eval/setup.json").read_text())
+    assert "q8" in json.dumps(setup)
 
 
 def images_in(folder):

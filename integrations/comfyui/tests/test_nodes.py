@@ -137,6 +137,14 @@ def test_the_example_finds_the_image_of_the_command_line(pack, workflow, shown):
     assert (kind, largest) == ("JPEG", 512) and preview.size == (256, 256)  # 16 candidates
 
 
+def test_the_text_encoder_may_have_a_type_of_its_own(pack):
+    load = pack.NODE_CLASS_MAPPINGS["TTSVARLoadModel"]()
+    for text_dtype, recorded in [("q8", "q8"), ("as dtype", None)]:
+        (model,) = load.load("demo", "f32", "cpu", text_dtype=text_dtype)
+        trace = model.pipeline.generate("a ring", method="raw", seed=1).trace
+        assert trace["settings"].get("text_dtype") == recorded
+
+
 def test_the_workflow_of_the_editor_is_the_same_graph(pack, workflow):
     editor = json.loads((PACK / "example_workflows/ttsvar_demo.json").read_text())
     links = {link[0]: link for link in editor["links"]}

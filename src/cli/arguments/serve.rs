@@ -1,16 +1,30 @@
 //! The arguments of `ttsvar serve`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use clap::Args;
 
 use super::{Limit, output_folder, positive, whole};
-use crate::system::SystemBuilder;
+use crate::{Error, system::SystemBuilder};
+
+/// An address of this machine.
+fn host(text: &str) -> Result<IpAddr, Error> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.parse().map_err(|_| {
+        Error::input(format!("`{text}` is not an IP address"))
+            .with_hint("127.0.0.1 is reached from this machine only, 0.0.0.0 from others too")
+    })
+}
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Serve {
     /// Address to listen on; any non-loopback address requires a token
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host)]
     pub host: IpAddr,
     /// Port to listen on; 0 selects a free one, and the address is printed
     #[arg(long, short, value_name = "NUMBER", default_value = "8080")]
@@ -80,4 +94,23 @@ pub(in crate::cli) struct ServeLimits {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub max_idle: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_of_this_machine() {
+        for (text, address) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("::", "::"),
+            ("localhost", "127.0.0.1"),
+        ] {
+            assert_eq!(host(text).unwrap().to_string(), address);
+        }
+        let error = host("example.com").unwrap_err();
+        assert_eq!(error.to_string(), "`example.com` is not an IP address");
+        assert!(error.hint().unwrap().contains("0.0.0.0"));
+    }
 }

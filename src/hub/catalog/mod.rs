@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ttsvar_search::suggestion::suggest;
+
 use super::{
     blob::{Folder, Location},
     cache, checkpoint, sharded,
@@ -187,6 +189,26 @@ pub fn list_names(entries: &[&Entry]) -> String {
     match names.pop() {
         Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
         last => last.unwrap_or_default(),
+    }
+}
+
+/// The hint for a name that none of `names` is: those that are published under it, as an address or
+/// a repository of Hugging Face, or else the most similar one.
+pub fn suggest_name(typed: &str, names: &[&str], expected: &str) -> String {
+    let typed_lower = typed.trim_end_matches('/').to_lowercase();
+    let is_from = |source: Source| match source {
+        Source::HuggingFace(repository) => typed_lower.ends_with(&repository.to_lowercase()),
+        Source::Elsewhere(_) => false,
+    };
+    let published: Vec<String> = ENTRIES
+        .iter()
+        .filter(|entry| is_from(entry.source) && names.contains(&entry.name))
+        .map(|entry| format!("`{}`", entry.name))
+        .collect();
+    match &published[..] {
+        [] => suggest(typed, names, expected),
+        [name] => format!("its model is called {name} here"),
+        _ => format!("its models are called {} here", published.join(", ")),
     }
 }
 

@@ -217,6 +217,7 @@ class Pipeline:
         *,
         variant: str | None = None,
         torch_dtype: object = None,
+        text_dtype: object = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         device: object = "cpu",
@@ -231,15 +232,22 @@ class Pipeline:
 
         Files are kept in the Hugging Face cache, or in `cache_dir`; with `local_files_only`,
         nothing is downloaded. `torch_dtype` is "f32", "bf16", "q8" or the corresponding PyTorch
-        dtype, and `device` is "cpu", "cuda" or the corresponding `torch.device`. `scorer` and
-        `state_dict` are as in `load`. `progress` shows the downloads; by default, only in
-        notebooks.
+        dtype, `text_dtype` is the same for the text encoder alone, and `device` is "cpu", "cuda" or
+        the corresponding `torch.device`. `scorer` and `state_dict` are as in `load`. `progress`
+        shows the downloads; by default, only in notebooks.
         """
         name = _pretrained.find(os.fspath(model), variant)
         folder = _pretrained.weights(name, scorer, cache_dir, local_files_only, progress)
-        dtype = _pretrained.dtype_name(torch_dtype)
-        device = _pretrained.device_name(device)
-        return cls._open(_pretrained.Source(name, folder, dtype, device, scorer, state_dict))
+        source = _pretrained.Source(
+            name,
+            folder,
+            _pretrained.dtype_name(torch_dtype),
+            _pretrained.device_name(device),
+            scorer,
+            state_dict,
+            None if text_dtype is None else _pretrained.dtype_name(text_dtype),
+        )
+        return cls._open(source)
 
     @classmethod
     def _open(cls, source: _pretrained.Source) -> Self:

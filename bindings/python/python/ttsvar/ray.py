@@ -35,12 +35,20 @@ class _Worker:
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # before anything is computed
 
     def load(
-        self, model: str, weights: str | None, dtype: str, device: str, options: dict[str, Any]
+        self,
+        model: str,
+        weights: str | None,
+        dtype: str,
+        text_dtype: str | None,
+        device: str,
+        options: dict[str, Any],
     ) -> int:
         """Loads the model and returns the process id."""
         scorer = options.pop("scorer", None)
         named = scorer if isinstance(scorer, str) else None
-        self.system = _native.System.open(model, weights, dtype, device, named)
+        self.system = _native.System.open(
+            model, weights, dtype, device, named, text_dtype=text_dtype
+        )
         self.callables = (None if named else scorer, options.pop("extractor", None))
         self.options = options
         return os.getpid()
@@ -103,6 +111,7 @@ class Crew:
         model: str = "demo",
         weights: str | os.PathLike[str] | None = None,
         dtype: str = "f32",
+        text_dtype: str | None = None,
         *,
         workers: int | None = None,
         cpus: int = 1,
@@ -123,7 +132,7 @@ class Crew:
         self._threads = cpus
         device = "cuda" if gpus else "cpu"
         folder = None if weights is None else os.fspath(weights)
-        self._load = (model, folder, dtype, device, options or {})
+        self._load = (model, folder, dtype, text_dtype, device, options or {})
         self._processes: dict[Any, int | None] = {}
         """All workers, with the process id of those that are ready."""
         self._idle: list[Any] = []
@@ -211,6 +220,7 @@ def generate(
     model: str = "demo",
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "f32",
+    text_dtype: str | None = None,
     resume: bool = False,
     workers: int | None = None,
     cpus: int = 1,
@@ -232,7 +242,14 @@ def generate(
         raise TypeError("give either prompts or, for a class-conditional model, None and classes")
     options = _options(options, CALLABLES)
     with Crew(
-        model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
+        model,
+        weights,
+        dtype,
+        text_dtype,
+        workers=workers,
+        cpus=cpus,
+        gpus=gpus,
+        options=options,
     ) as crew:
         chosen = None if classes is None else list(classes)
         texts = list(prompts or ()) if chosen is None else crew.call("subjects", chosen)
@@ -274,7 +291,7 @@ def generate(
 def evaluate(
     out: str | os.PathLike[str],
     *,
-    methods: Sequence[str] = ("raw", "importance", "best-of-n", "tts-var"),
+    methods: Sequence[str] = ("raw", "best-of-n", "tts-var", "auto"),
     n: Sequence[int] = (1, 2, 4, 8),
     prompts: int = 300,
     samples: int = 4,
@@ -285,6 +302,7 @@ def evaluate(
     model: str = "demo",
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "f32",
+    text_dtype: str | None = None,
     scorer: str | None = None,
     resume: bool = False,
     images: bool = False,
@@ -310,7 +328,14 @@ def evaluate(
         options["scorer"] = scorer
     arguments = (split, prompts, prompt_seed, list(methods), list(n), samples, seed)
     with Crew(
-        model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
+        model,
+        weights,
+        dtype,
+        text_dtype,
+        workers=workers,
+        cpus=cpus,
+        gpus=gpus,
+        options=options,
     ) as crew:
         setup, prompt_warnings = crew.call("scenes", *arguments)
         evaluation = _native.Evaluation.from_setup(setup)
