@@ -13,7 +13,7 @@ use super::{
     feature_map::HostMap,
     panels::{Panels, Results, Rows},
     simd::{Kernel, Lanes, dispatch},
-    stored::Stored,
+    stored::{Stored, row_stride},
 };
 
 /// Pixels along one side of a tile's output.
@@ -142,7 +142,7 @@ impl Winograd {
             .chunks_exact_mut((height * stride).max(1))
             .enumerate()
         {
-            let mut sums = vec![0.0; PRODUCTS * count * self.inputs()];
+            let mut sums = vec![0.0; PRODUCTS * matrix_stride(count * self.inputs())];
             let band = Band {
                 x,
                 image,
@@ -189,7 +189,7 @@ impl Winograd {
         let panels = panels.start..panels.end.min(all.count());
         let columns = all.columns(&panels);
         let count = height.div_ceil(TILE) * band.tiles;
-        let mut products = vec![0.0; PRODUCTS * count * columns.len()];
+        let mut products = vec![0.0; PRODUCTS * matrix_stride(count * columns.len())];
         self.multiply(panels, sums, &mut products, count);
         let mut out = vec![0.0; height * band.width * columns.len()];
         let tiles = band.tiles;
@@ -208,12 +208,13 @@ impl Winograd {
     }
 
     /// The products of all sums (36, count, inputs) with some panels: (36, count, their outputs).
+    /// The matrices of both are [`matrix_stride`] apart.
     fn multiply(&self, panels: Range<usize>, sums: &[f32], products: &mut [f32], count: usize) {
         let inputs = self.inputs();
-        let outputs = products.len() / (PRODUCTS * count);
+        let outputs = self.panels[0].columns(&panels).len();
         let matrices = sums
-            .chunks_exact(count * inputs)
-            .zip(products.chunks_exact_mut(count * outputs));
+            .chunks_exact(matrix_stride(count * inputs))
+            .zip(products.chunks_exact_mut(matrix_stride(count * outputs)));
         for (matrix, (sums, products)) in self.panels.iter().zip(matrices) {
             let rows = Rows {
                 values: sums,
@@ -238,8 +239,10 @@ impl Winograd {
         let outputs = self.outputs();
         let height = out.len() / (band.width * outputs);
         let count = height.div_ceil(TILE) * band.tiles;
-        buffer.resize(PRODUCTS * count * (inputs + outputs), 0.0);
-        let (sums, products) = buffer.split_at_mut(PRODUCTS * count * inputs);
+        let sums_len = PRODUCTS * matrix_stride(count * inputs);
+        let products_len = PRODUCTS * matrix_stride(count * outputs);
+        buffer.resize(sums_len + products_len, 0.0);
+        let (sums, products) = buffer.split_at_mut(sums_len);
         dispatch(Analyse { band, count, sums });
         self.multiply(0..self.panels[0].count(), sums, products, count);
         dispatch(Compose {
@@ -252,6 +255,12 @@ impl Winograd {
             add,
         });
     }
+}
+
+/// Numbers from one of the 36 matrices of `count` numbers to the next. A tile's numbers lie at the
+/// same place of each, where a cache must be able to hold all of them.
+fn matrix_stride(count: usize) -> usize {
+    row_stride::<f32>(count)
 }
 
 /// Rows of an image from `top` on.
@@ -279,6 +288,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
         let Self { band, count, sums } = self;
         let x = band.x;
         let channels = band.x.channels;
+        let stride = matrix_stride(count * channels);
         // Of the border that the kernel reaches
         let corner = x.at(band.image, 0) - x.row_stride() - channels;
         let mut edge = vec![T::default(); PRODUCTS * channels];
@@ -314,7 +324,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
                 for j in 0..REACH {
                     let column = analysed([d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j]]);
                     for (i, v) in column.into_iter().enumerate() {
-                        v.store(&mut sums[((i * REACH + j) * count + tile) * channels + channel..]);
+                        v.store(&mut sums[(i * REACH + j) * stride + tile * channels + channel..]);
                     }
                 }
             }
@@ -368,13 +378,14 @@ impl<T: Stored> Kernel for Compose<'_, T> {
             add,
         } = self;
         let channels = bias.len();
+        let stride = matrix_stride(count * channels);
         let height = out.len() / (width * channels);
         for tile in 0..count {
             let top = tile / tiles * TILE;
             let left = tile % tiles * TILE;
             for channel in (0..channels).step_by(L::COUNT) {
                 let product =
-                    |i: usize| L::load(simd, &products[(i * count + tile) * channels + channel..]);
+                    |i: usize| L::load(simd, &products[i * stride + tile * channels + channel..]);
                 let mut rows = [[L::splat(simd, 0.0); TILE]; REACH];
                 for (i, row) in rows.iter_mut().enumerate() {
                     *row = composed(std::array::from_fn(|j| product(i * REACH + j)));

@@ -89,10 +89,14 @@ impl QuantizedPanels {
     /// Each panel.
     fn each(&mut self) -> impl Iterator<Item = Panel<'_>> {
         let outputs = self.outputs;
-        let places = (self.blocks() * WIDTH).max(1);
-        self.values
-            .chunks_exact_mut(places * BLOCK)
-            .zip(self.scales.chunks_exact_mut(places))
+        let blocks = self.blocks().max(1);
+        let (quads, _) = self.values.as_chunks_mut();
+        let (places, _) = quads.as_chunks_mut();
+        let (values, _) = places.as_chunks_mut();
+        let (scales, _) = self.scales.as_chunks_mut();
+        values
+            .chunks_exact_mut(blocks)
+            .zip(scales.chunks_exact_mut(blocks))
             .enumerate()
             .map(move |(i, (values, scales))| Panel {
                 outputs: panel_columns(outputs, &(i..i + 1)),
@@ -102,11 +106,11 @@ impl QuantizedPanels {
     }
 }
 
-/// A panel that is filled.
+/// A panel that is filled, block by block.
 struct Panel<'a> {
     outputs: Range<usize>,
-    values: &'a mut [i8],  // (blocks, QUADS, WIDTH, QUAD)
-    scales: &'a mut [f16], // (blocks, WIDTH)
+    values: &'a mut [[[[i8; QUAD]; WIDTH]; QUADS]],
+    scales: &'a mut [[f16; WIDTH]],
 }
 
 impl Panel<'_> {
@@ -131,11 +135,10 @@ impl Panel<'_> {
     }
 
     fn put(&mut self, block: usize, place: usize, quantised: &Q8Block) {
-        self.scales[block * WIDTH + place] = quantised.scale;
+        self.scales[block][place] = quantised.scale;
         let (quads, _) = quantised.values.as_chunks::<QUAD>();
-        for (quad, values) in quads.iter().enumerate() {
-            let at = ((block * QUADS + quad) * WIDTH + place) * QUAD;
-            self.values[at..at + QUAD].copy_from_slice(values);
+        for (places, quad) in self.values[block].iter_mut().zip(quads) {
+            places[place] = *quad;
         }
     }
 }
