@@ -48,20 +48,27 @@ fn linear(c: &mut Criterion) {
     group.finish();
 }
 
+/// Queries of a middle and of the last scale at 256 pixels, and of 2B's last scale at 512.
 fn attention(c: &mut Criterion) {
     let mut group = c.benchmark_group("attention");
-    for (tokens, seen, width, heads) in [(64, 121, 768, 8), (256, 521, 768, 8)] {
-        let (q, kv) = (
-            random(&[1, tokens, width]),
-            Kv {
-                k: random(&[seen, width]),
-                v: random(&[seen, width]),
-            },
-        );
+    for (tokens, seen, width, heads) in [
+        (64, 121, 768, 8),
+        (256, 521, 768, 8),
+        (1024, 2521, 2048, 16),
+    ] {
+        let q = random(&[1, tokens, width]);
+        let kv = Kv {
+            k: random(&[seen, width]),
+            v: random(&[seen, width]),
+        };
         let shape = format!("{tokens}x{seen}x{width}");
-        group.bench_function(BenchmarkId::new("ours", &shape), |b| {
-            b.iter(|| black_box(attention_blocks(&q, &[vec![&kv]], heads, 1.0, None)));
-        });
+        for (name, dtype) in [("f32", DType::F32), ("bf16", DType::BF16)] {
+            let [k, v] = [&kv.k, &kv.v].map(|part| part.to_dtype(dtype).expect("numbers"));
+            let kv = Kv { k, v };
+            group.bench_function(BenchmarkId::new(name, &shape), |b| {
+                b.iter(|| black_box(attention_blocks(&q, &[vec![&kv]], heads, 1.0, None)));
+            });
+        }
         let split = |x: &Tensor| {
             x.reshape((1, x.dims()[x.rank() - 2], heads, width / heads))?
                 .transpose(1, 2)?

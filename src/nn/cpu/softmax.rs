@@ -3,7 +3,7 @@
 
 use super::{
     elementary::exp,
-    simd::{Kernel, Lanes, Running, dispatch},
+    simd::{Kernel, Lanes, RUNNING_STEP, Running, dispatch},
 };
 
 /// The state of one row after some of its scores.
@@ -75,19 +75,25 @@ impl Kernel for Weigh<'_> {
             None => scores.iter_mut().for_each(|v| *v *= scale),
         }
         let mut top = Running::<L>::new(simd, f32::NEG_INFINITY);
-        for part in scores.chunks(Running::<L>::STEP) {
+        for part in scores.chunks(RUNNING_STEP) {
             top.update(part, f32::NEG_INFINITY, |top, v| v.at_least(top));
         }
         let top = before.top.max(top.fold(f32::max));
         // Where everything so far is masked, any finite number serves.
         let below = L::splat(simd, if top == f32::NEG_INFINITY { 0.0 } else { top });
         let mut total = Running::<L>::new(simd, 0.0);
-        for part in scores.chunks_mut(Running::<L>::STEP) {
-            for (total, part) in total.0.iter_mut().zip(part.chunks_mut(L::COUNT)) {
-                let power = exp(L::load_rest(simd, part, f32::NEG_INFINITY).sub(below));
+        let (whole, rest) = scores.as_chunks_mut::<{ RUNNING_STEP }>();
+        for part in whole {
+            for (total, part) in total.0.iter_mut().zip(part.chunks_exact_mut(L::COUNT)) {
+                let power = exp(L::load(simd, part).sub(below));
                 *total = total.add(power);
-                power.store_rest(part);
+                power.store(part);
             }
+        }
+        for (total, part) in total.0.iter_mut().zip(rest.chunks_mut(L::COUNT)) {
+            let power = exp(L::load_rest(simd, part, f32::NEG_INFINITY).sub(below));
+            *total = total.add(power);
+            power.store_rest(part);
         }
         RunningSoftmax {
             top,

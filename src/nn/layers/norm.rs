@@ -7,7 +7,7 @@ use crate::nn::{
     Weights,
     cpu::{
         Values, is_cpu_f32, map_rows,
-        simd::{Kernel, Lanes, Running, dispatch},
+        simd::{Kernel, Lanes, RUNNING_STEP, Running, dispatch},
     },
 };
 
@@ -177,13 +177,13 @@ impl Kernel for Normalise<'_> {
         let mut sum = Running::<L>::new(simd, 0.0);
         if self.centered {
             self.row
-                .chunks(Running::<L>::STEP)
+                .chunks(RUNNING_STEP)
                 .for_each(|part| sum.update(part, 0.0, L::add));
         }
         let mean = sum.fold(|a, b| a + b) / values;
         let center = L::splat(simd, mean);
         let mut power = Running::<L>::new(simd, 0.0);
-        for part in self.row.chunks(Running::<L>::STEP) {
+        for part in self.row.chunks(RUNNING_STEP) {
             power.update(part, mean, |power, v| {
                 v.sub(center).mul_add(v.sub(center), power)
             });

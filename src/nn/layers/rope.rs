@@ -9,7 +9,7 @@ use crate::nn::{
     Kv,
     cpu::{
         Values, is_cpu_f32,
-        simd::{Kernel, Lanes, Running, dispatch},
+        simd::{Kernel, Lanes, RUNNING_STEP, Running, dispatch},
         stored::Stored,
     },
 };
@@ -232,7 +232,7 @@ fn turn_head<L: Lanes>(
     out: &mut [f32],
 ) {
     let mut squares = Running::<L>::new(simd, 0.0);
-    for part in x.chunks(Running::<L>::STEP) {
+    for part in x.chunks(RUNNING_STEP) {
         squares.update(part, 0.0, |sum, v| v.mul_add(v, sum));
     }
     let length = squares.fold(|a, b| a + b).sqrt().max(NORM_EPS);

@@ -66,12 +66,19 @@ fn fill_rows<T: Stored, S: Copy>(
     const LINE: usize = 64 / size_of::<f32>();
     let mut lines = [[T::default(); LINE]; WIDTH];
     for first in (0..inputs).step_by(LINE) {
-        let part = first..inputs.min(first + LINE);
         for (line, row) in lines.iter_mut().zip(rows) {
-            let row = &row[part.clone()];
-            line[row.len()..].fill(T::default());
-            for (to, from) in line.iter_mut().zip(row) {
-                *to = rounded(*from);
+            match row[first..inputs].first_chunk::<LINE>() {
+                Some(whole) => {
+                    for (to, from) in line.iter_mut().zip(whole) {
+                        *to = rounded(*from);
+                    }
+                }
+                None => {
+                    *line = [T::default(); LINE];
+                    for (to, from) in line.iter_mut().zip(&row[first..inputs]) {
+                        *to = rounded(*from);
+                    }
+                }
             }
         }
         let steps = values[first * WIDTH..].chunks_exact_mut(WIDTH * T::STEP);
@@ -166,15 +173,25 @@ impl<T: Stored> Panels<T> {
         Self::filled(rows.len(), outputs, |columns, panel| {
             let steps = panel.chunks_exact_mut(WIDTH * T::STEP);
             for (rows, to) in rows.chunks(T::STEP).zip(steps) {
-                if let ([row], 1) = (rows, T::STEP) {
-                    to[..columns.len()].copy_from_slice(&row[columns.clone()]);
-                    continue;
-                }
-                for (step, row) in rows.iter().enumerate() {
-                    let places = to[step..].iter_mut().step_by(T::STEP);
-                    places
-                        .zip(&row[columns.clone()])
-                        .for_each(|(to, value)| *to = *value);
+                match rows {
+                    [row] if T::STEP == 1 => {
+                        to[..columns.len()].copy_from_slice(&row[columns.clone()]);
+                    }
+                    [first, second] if T::STEP == 2 => {
+                        let pairs = to.as_chunks_mut().0.iter_mut();
+                        let first = &first[columns.clone()];
+                        let second = &second[columns.clone()];
+                        for ((pair, first), second) in pairs.zip(first).zip(second) {
+                            *pair = [*first, *second];
+                        }
+                    }
+                    _ => {
+                        for (step, row) in rows.iter().enumerate() {
+                            let places = to[step..].iter_mut().step_by(T::STEP);
+                            let row = &row[columns.clone()];
+                            places.zip(row).for_each(|(to, value)| *to = *value);
+                        }
+                    }
                 }
             }
         })

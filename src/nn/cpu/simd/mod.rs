@@ -149,22 +149,29 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// Values of a row that [`Running`] takes at a time.
+pub(crate) const RUNNING_STEP: usize = 16;
+
 /// Sixteen running values of a row, regardless of the vector width: all machines fold a row in the
 /// same order.
 pub(crate) struct Running<L>(pub [L; 2]);
 
 impl<L: Lanes> Running<L> {
-    /// Values of a row that are taken at a time.
-    pub const STEP: usize = 16;
-
     #[inline(always)]
     pub fn new(simd: L::Detected, value: f32) -> Self {
         Self([L::splat(simd, value); 2])
     }
 
-    /// Folds the next `STEP` values of a row in; at its end fewer, the others being `rest`.
+    /// Folds the next `RUNNING_STEP` values of a row in; at its end fewer, the others being `rest`.
     #[inline(always)]
     pub fn update(&mut self, part: &[f32], rest: f32, f: impl Fn(L, L) -> L) {
+        // Of a known length, a part takes no loop, and the vectors stay in registers.
+        if let Ok(whole) = <&[f32; RUNNING_STEP]>::try_from(part) {
+            for (running, part) in self.0.iter_mut().zip(whole.chunks_exact(L::COUNT)) {
+                *running = f(*running, L::load(running.detected(), part));
+            }
+            return;
+        }
         for (running, part) in self.0.iter_mut().zip(part.chunks(L::COUNT)) {
             *running = f(*running, L::load_rest(running.detected(), part, rest));
         }
