@@ -15,6 +15,7 @@ pub(super) type Scores = Vec<Vec<f64>>;
 
 /// Overall results (means over the tasks) of several contenders for many resamplings of the same
 /// samples.
+#[derive(Clone)]
 pub(super) struct Bootstrap {
     /// For each round, one overall result per contender.
     rounds: Vec<Vec<f64>>,

@@ -1,5 +1,7 @@
 //! Results per method: accuracy per task and overall, confidence intervals, cost, held-out scores.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -108,7 +110,7 @@ impl MethodSummary {
     }
 }
 
-/// A paired difference.
+/// A paired difference, over the prompts that both sides have images of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gain {
     /// The reference.
@@ -181,18 +183,19 @@ struct Tally<'a> {
     operations: Costs,
     /// By each cost model, with its name.
     prices: Vec<(&'a str, Costs)>,
-    bootstrap: Bootstrap,
     /// Indices of the contenders with the method [`REFERENCE`].
     references: Vec<usize>,
 }
 
 /// A measure of the images: their verdicts, or the scores of a held-out scorer.
+#[derive(Clone)]
 struct Measure {
     name: String,
     /// Of each contender; empty if its records lack it.
     scores: Vec<Scores>,
     /// The mean over the tasks, of each contender.
     overall: Vec<f64>,
+    bootstrap: Bootstrap,
 }
 
 impl<'a> Tally<'a> {
@@ -213,17 +216,13 @@ impl<'a> Tally<'a> {
                 of_each.push(found);
             }
         }
-        let mut measures = vec![Measure::new(OVERALL, cases, tasks, &of_each, |record| {
-            Some(record.correct)
-        })];
+        let verdicts = scores_of_each(cases.len(), &of_each, |record| Some(record.correct));
+        let mut measures = vec![Measure::new(OVERALL, cases, tasks, verdicts)];
         for name in held_out_names(&of_each) {
             let score = |record: &ResultRecord| held_out_score(record, &name);
-            measures.push(Measure::new(&name, cases, tasks, &of_each, score));
+            let scores = scores_of_each(cases.len(), &of_each, score);
+            measures.push(Measure::new(&name, cases, tasks, scores));
         }
-        let all: Vec<Scores> = measures
-            .iter()
-            .flat_map(|measure| measure.scores.clone())
-            .collect();
         let references = (0..seen.len()).filter(|&i| seen[i].method == REFERENCE);
         let price = |model: &'a CostModel| {
             let price = |record: &ResultRecord| Some(model.price(record.counts.as_ref()?));
@@ -238,7 +237,6 @@ impl<'a> Tally<'a> {
             contenders: seen,
             records: of_each,
             measures,
-            bootstrap: Bootstrap::new(cases, tasks, &all),
         }
     }
 
@@ -261,7 +259,7 @@ impl<'a> Tally<'a> {
             method: who.method.clone(),
             n: who.n,
             overall: verdicts.overall[i],
-            interval: self
+            interval: verdicts
                 .bootstrap
                 .interval(|all| Some(all[i]))
                 .unwrap_or((f64::NAN, f64::NAN)),
@@ -274,7 +272,7 @@ impl<'a> Tally<'a> {
             gain: if i == 0 {
                 None
             } else {
-                self.gain(i, self.contenders[0].to_string(), |all| Some(all[0]))
+                self.gain(i, &[0], self.contenders[0].to_string(), |all| Some(all[0]))
             },
             at_equal_cost: self.at_equal_cost(i, &self.operations),
             model_costs: self.model_costs(i),
@@ -307,11 +305,42 @@ impl<'a> Tally<'a> {
         names.map(|measure| measure.name.clone()).collect()
     }
 
-    /// Difference of contender `i` from another number that is computed from the overall results.
-    fn gain(&self, i: usize, over: String, other: impl Fn(&[f64]) -> Option<f64>) -> Option<Gain> {
-        let overall = &self.verdicts().overall;
+    /// A measure over the prompts that all of these contenders have results of: means over other
+    /// prompts are no better or worse, but of something else.
+    fn over_common_prompts(&self, measure: usize, who: &[usize]) -> Cow<'_, Measure> {
+        let measure = &self.measures[measure];
+        let has = |i: usize, case: usize| !measure.scores[i][case].is_empty();
+        let is_common = |case: &usize| who.iter().all(|&i| has(i, *case));
+        let is_of_one = |case: &usize| who.iter().any(|&i| has(i, *case));
+        let cases = 0..self.cases.len();
+        let common: Vec<bool> = cases.clone().map(|case| is_common(&case)).collect();
+        if cases.clone().filter(is_of_one).all(|case| common[case]) {
+            return Cow::Borrowed(measure);
+        }
+        let mut scores = measure.scores.clone();
+        for of_case in &mut scores {
+            for case in cases.clone().filter(|case| !common[*case]) {
+                of_case[case].clear();
+            }
+        }
+        Cow::Owned(Measure::new(&measure.name, self.cases, self.tasks, scores))
+    }
+
+    /// Difference of contender `i` from another number, which is computed from the overall results of
+    /// `others`.
+    fn gain(
+        &self,
+        i: usize,
+        others: &[usize],
+        over: String,
+        other: impl Fn(&[f64]) -> Option<f64>,
+    ) -> Option<Gain> {
+        let verdicts = self.over_common_prompts(0, &[&[i], others].concat());
+        let Measure {
+            overall, bootstrap, ..
+        } = &*verdicts;
         let base = other(overall)?;
-        let interval = self.bootstrap.interval(|all| Some(all[i] - other(all)?))?;
+        let interval = bootstrap.interval(|all| Some(all[i] - other(all)?))?;
         let mean = overall[i] - base;
         Some(Gain {
             over,
@@ -346,7 +375,8 @@ impl<'a> Tally<'a> {
             let points = references.iter().map(|&(cost, i)| (cost, all[i]));
             on_line(&points.collect::<Vec<_>>(), cost)
         };
-        self.gain(i, format!("{REFERENCE} at the same cost"), line)
+        let others: Vec<usize> = references.iter().map(|(_, i)| *i).collect();
+        self.gain(i, &others, format!("{REFERENCE} at the same cost"), line)
     }
 
     /// Where the next larger size of a method has a higher score, but falls by another measure.
@@ -385,27 +415,16 @@ impl<'a> Tally<'a> {
 
     /// By how much a measure falls between two contenders, if it does, with the interval.
     fn fall(&self, place: usize, from: usize, to: usize) -> Option<(String, f64, Interval)> {
-        let measure = &self.measures[place];
+        let measure = self.over_common_prompts(place, &[from, to]);
         let mean = measure.overall[to] - measure.overall[from];
-        let first = place * self.contenders.len();
-        let difference = |all: &[f64]| Some(all[first + to] - all[first + from]);
-        let interval = self.bootstrap.interval(difference)?;
+        let difference = |all: &[f64]| Some(all[to] - all[from]);
+        let interval = measure.bootstrap.interval(difference)?;
         (mean < 0.0).then(|| (measure.name.clone(), mean, interval))
     }
 }
 
 impl Measure {
-    fn new(
-        name: &str,
-        cases: &[Case],
-        tasks: &[&str],
-        records: &[Vec<&ResultRecord>],
-        score: impl Fn(&ResultRecord) -> Option<f64>,
-    ) -> Self {
-        let scores: Vec<Scores> = records
-            .iter()
-            .map(|records| scores_of(cases.len(), records, &score))
-            .collect();
+    fn new(name: &str, cases: &[Case], tasks: &[&str], scores: Vec<Scores>) -> Self {
         let overall = scores.iter().map(|scores| {
             let tasks = tasks.iter();
             mean(tasks.filter_map(|task| task_mean(cases, task, scores))).unwrap_or(f64::NAN)
@@ -413,9 +432,20 @@ impl Measure {
         Self {
             name: name.to_owned(),
             overall: overall.collect(),
+            bootstrap: Bootstrap::new(cases, tasks, &scores),
             scores,
         }
     }
+}
+
+/// The scores of each contender, as [`scores_of`] has them.
+fn scores_of_each(
+    cases: usize,
+    records: &[Vec<&ResultRecord>],
+    score: impl Fn(&ResultRecord) -> Option<f64>,
+) -> Vec<Scores> {
+    let of_one = |records: &Vec<&ResultRecord>| scores_of(cases, records, &score);
+    records.iter().map(of_one).collect()
 }
 
 /// The scores of a contender; none if one of its records lacks one.

@@ -281,3 +281,28 @@ fn held_out_scorers_show_what_a_search_overfits() {
     all[0].parts = all[4].held_out.clone();
     assert!(summary(&all).overfits.is_empty());
 }
+
+#[test]
+fn differences_are_over_the_prompts_that_both_have_images_of() {
+    let mut records = [
+        records("best-of-n", 1, 2, &counts(0, 1)),
+        records("best-of-n", 4, 3, &counts(0, 4)),
+        records("draft", 4, 3, &counts(4, 1)),
+    ]
+    .concat();
+    // Of the draft, only images of the two prompts that the first contender gets right, too
+    records.retain(|record| record.method != "draft" || record.case < 2);
+    let summary = summary(&records);
+    let draft = &summary.methods[2];
+    assert_eq!((draft.overall, draft.missing), (1.0, 2));
+    let gain = draft.gain.as_ref().unwrap();
+    assert_eq!((gain.mean, gain.interval), (0.0, (0.0, 0.0)));
+    let at_equal_cost = draft.at_equal_cost.as_ref().unwrap();
+    assert_eq!(at_equal_cost.mean, 0.0);
+    let complete = summary.methods[1].gain.as_ref().unwrap();
+    assert_eq!(complete.mean, 0.25);
+
+    // Without common prompts there is no difference.
+    records.retain(|record| record.method != "best-of-n" || record.case >= 2);
+    assert_eq!(self::summary(&records).methods[2].gain, None);
+}
