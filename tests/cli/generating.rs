@@ -450,7 +450,6 @@ fn a_budget_decides_how_many_candidates_there_are() {
     for (budget, method, most) in [
         ("3images", "best-of-n", 3),
         ("6GFLOP", "best-of-n", 3),
-        ("0.1image", "best-of-n", 1),
         ("4images", "draft", 1),
         ("3images", "auto", 3),
     ] {
@@ -486,6 +485,27 @@ fn a_budget_decides_how_many_candidates_there_are() {
     error: expected a budget of time, operations or images, found `60`
     hint: for example 60s, 5min, 2PFLOP or 3images
     "#);
+}
+
+#[test]
+fn a_budget_below_one_round_is_said_to_be_exceeded() {
+    let desk = Desk::new();
+    let search = ["generate", "a red circle", "--method", "best-of-n"];
+    for (budget, note) in [
+        (
+            "0.1image",
+            "the first round took 1 image, more than the budget of 0.1images",
+        ),
+        ("0.1GFLOP", "GFLOP, more than the budget of 0.1GFLOP"),
+        ("0.000001s", "s, more than the budget of 0.000001s"),
+    ] {
+        let said = desk.run(&[&search[..], &["--budget", budget, "--trace", "a.json"]].concat());
+        assert_eq!(said.code, Some(0), "{budget}");
+        assert!(said.err.contains(note), "{budget}: {}", said.err);
+        let trace = Trace::from_json(&desk.text("a.json")).unwrap();
+        assert_eq!(trace.finals.len(), 1, "{budget}");
+    }
+    desk.works(&[&search[..], &["--budget", "5images"]].concat());
 }
 
 #[test]

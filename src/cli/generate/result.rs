@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::{AnsweredQuestion, Finished, Outcome, Trace, number};
+use ttsvar_search::{AnsweredQuestion, Budget, Finished, Outcome, Trace, number};
 
 use super::{
     super::{console::Console, numbers},
@@ -33,13 +33,16 @@ impl PromptResult {
 }
 
 impl GenerateJob<'_> {
-    /// Notes about the outcome: fewer images than were to be kept, or none that is good enough.
+    /// Notes about the outcome: fewer images than were to be kept, none that is good enough, or a
+    /// budget that was too small.
     pub(super) fn notes(&self, outcome: &Outcome) -> Vec<String> {
         let best = self.request.outputs.best;
         let fewer = best.and_then(|best| fewer(best, outcome));
-        let expects_enough = !self.request.repeats && self.session.options().budget.is_none();
+        let budget = self.session.options().budget;
+        let expects_enough = !self.request.repeats && budget.is_none();
         let below = expects_enough.then(|| below_enough(outcome)).flatten();
-        fewer.into_iter().chain(below).collect()
+        let over = budget.and_then(|budget| over_budget(budget, &outcome.trace));
+        [fewer, below, over].into_iter().flatten().collect()
     }
 
     /// The result for people: files, score, seed, method and cost.
@@ -188,6 +191,28 @@ fn below_enough(outcome: &Outcome) -> Option<String> {
             "no image reached the score of {enough}, at which the search would have stopped; \
              try another --seed, a larger --n, or --method best-of-n"
         )
+    })
+}
+
+/// A note that the first round, which always runs, took more than the budget.
+fn over_budget(budget: Budget, trace: &Trace) -> Option<String> {
+    let cost = &trace.cost;
+    let (is_over, took) = match budget {
+        Budget::Seconds(limit) => {
+            let seconds = cost.seconds.total;
+            (seconds > limit, format!("{seconds:.1} s"))
+        }
+        Budget::Flops(limit) => {
+            let flops = cost.flops.total();
+            (flops > limit, numbers::operations(flops))
+        }
+        Budget::Images(limit) => {
+            let images = numbers::counted(cost.images, "image");
+            (cost.images as f64 > limit, images)
+        }
+    };
+    (is_over && trace.plan.rounds() == 1).then(|| {
+        format!("the first round took {took}, more than the budget of {budget}, but always runs")
     })
 }
 
