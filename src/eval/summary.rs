@@ -305,8 +305,8 @@ impl<'a> Tally<'a> {
         names.map(|measure| measure.name.clone()).collect()
     }
 
-    /// A measure over the prompts that all of these contenders have results of: means over other
-    /// prompts are no better or worse, but of something else.
+    /// A measure over the prompts that all of these contenders have results of, since means over
+    /// different prompts cannot be compared.
     fn over_common_prompts(&self, measure: usize, who: &[usize]) -> Cow<'_, Measure> {
         let measure = &self.measures[measure];
         let has = |i: usize, case: usize| !measure.scores[i][case].is_empty();
@@ -318,9 +318,9 @@ impl<'a> Tally<'a> {
             return Cow::Borrowed(measure);
         }
         let mut scores = measure.scores.clone();
-        for of_case in &mut scores {
+        for of_contender in &mut scores {
             for case in cases.clone().filter(|case| !common[*case]) {
-                of_case[case].clear();
+                of_contender[case].clear();
             }
         }
         Cow::Owned(Measure::new(&measure.name, self.cases, self.tasks, scores))
