@@ -5,10 +5,7 @@ use ttsvar_search::suggestion::suggest;
 
 use crate::{
     Error, Result,
-    hub::{
-        catalog::{Entry, Source, entry},
-        released,
-    },
+    hub::{catalog::entry, released},
 };
 
 /// The name of the released model that a repository publishes under a variant: the end of its name,
@@ -50,10 +47,8 @@ pub fn model_of_repository(repository: &str, variant: Option<&str>) -> Result<&'
 
 /// The released models that a repository publishes.
 fn models(repository: &str) -> Vec<&'static str> {
-    let published_there = |name: &&str| {
-        let published = entry(name).and_then(repository_of);
-        published.is_some_and(|published| published.eq_ignore_ascii_case(repository))
-    };
+    let published_there =
+        |name: &&str| entry(name).is_some_and(|entry| entry.is_published_by(repository));
     released::NAMES
         .into_iter()
         .filter(published_there)
@@ -64,17 +59,10 @@ fn models(repository: &str) -> Vec<&'static str> {
 fn repositories() -> Vec<&'static str> {
     let mut repositories: Vec<&str> = released::NAMES
         .iter()
-        .filter_map(|name| repository_of(entry(name)?))
+        .filter_map(|name| entry(name)?.repository())
         .collect();
     repositories.dedup();
     repositories
-}
-
-fn repository_of(entry: &Entry) -> Option<&'static str> {
-    match entry.source {
-        Source::HuggingFace(repository) => Some(repository),
-        Source::Elsewhere(_) => None,
-    }
 }
 
 /// The variant of a released model: what follows the family in its name.
@@ -94,7 +82,7 @@ mod tests {
     #[test]
     fn every_released_model_is_a_variant_of_its_repository() {
         for name in released::NAMES {
-            let repository = repository_of(entry(name).unwrap()).unwrap();
+            let repository = entry(name).unwrap().repository().unwrap();
             for variant in [name, variant_of(name), &name.to_uppercase()] {
                 assert_eq!(
                     model_of_repository(repository, Some(variant)).unwrap(),

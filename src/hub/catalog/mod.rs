@@ -192,17 +192,16 @@ pub fn list_names(entries: &[&Entry]) -> String {
     }
 }
 
-/// The hint for a name that none of `names` is: those that are published under it, as an address or
-/// a repository of Hugging Face, or else the most similar one.
+/// The hint for a name that none of `names` is: those that a repository of Hugging Face of this name
+/// or address publishes, or else the most similar one.
 pub fn suggest_name(typed: &str, names: &[&str], expected: &str) -> String {
-    let typed_lower = typed.trim_end_matches('/').to_lowercase();
-    let is_from = |source: Source| match source {
-        Source::HuggingFace(repository) => typed_lower.ends_with(&repository.to_lowercase()),
-        Source::Elsewhere(_) => false,
-    };
+    // An address ends with the owner and the name
+    let mut parts = typed.trim_end_matches('/').rsplitn(3, '/');
+    let (name, owner) = (parts.next(), parts.next());
+    let repository = format!("{}/{}", owner.unwrap_or_default(), name.unwrap_or_default());
     let published: Vec<String> = ENTRIES
         .iter()
-        .filter(|entry| is_from(entry.source) && names.contains(&entry.name))
+        .filter(|entry| entry.is_published_by(&repository) && names.contains(&entry.name))
         .map(|entry| format!("`{}`", entry.name))
         .collect();
     match &published[..] {
@@ -213,6 +212,20 @@ pub fn suggest_name(typed: &str, names: &[&str], expected: &str) -> String {
 }
 
 impl Entry {
+    /// The repository of Hugging Face that publishes it.
+    pub fn repository(&self) -> Option<&'static str> {
+        match self.source {
+            Source::HuggingFace(repository) => Some(repository),
+            Source::Elsewhere(_) => None,
+        }
+    }
+
+    /// Returns whether a repository of Hugging Face publishes it. Upper and lower case are the same.
+    pub fn is_published_by(&self, repository: &str) -> bool {
+        let published = self.repository();
+        published.is_some_and(|published| published.eq_ignore_ascii_case(repository))
+    }
+
     /// The presence of each of the files, and of the shards that their indexes name.
     pub fn presence(&self, folder: &Folder) -> Vec<Presence> {
         let present = |names: &'static [&'static str]| {
@@ -298,7 +311,7 @@ impl Entry {
     /// huggingface_hub, which once knew repositories without an owner, and of torch.hub. A cache may
     /// lie inside a folder `hub`.
     fn cache_folders(&self) -> Vec<String> {
-        let Source::HuggingFace(repository) = self.source else {
+        let Some(repository) = self.repository() else {
             return TORCH_HUB.map(str::to_owned).to_vec();
         };
         let whole = repository.replace('/', "--");
